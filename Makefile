@@ -1,0 +1,38 @@
+# The commands of this project. `make demo` and `make test` need nothing before them.
+PY := .venv/bin/python
+CTL := .venv/bin/ocicatctl
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+.PHONY: help setup demo test check bench proto golden lock map
+
+help:  ## what each target does
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+setup:
+	@tools/setup
+
+demo: setup  ## a three-node pod network on real etcd and BIRD, shown and taken down again
+	@$(SUDO) $(CTL) lab demo
+
+test: setup check  ## every test (a few minutes; needs root for network namespaces)
+	@$(SUDO) $(PY) -m pytest
+
+check: setup  ## format, lint and types (seconds, no root)
+	@.venv/bin/ruff format --check -q .
+	@.venv/bin/ruff check -q .
+	@.venv/bin/mypy
+
+bench: setup  ## our ADD/DEL against Debian's ptp + host-local, in one run
+	@$(SUDO) $(PY) -m bench
+
+proto: setup  ## regenerate the gRPC code from proto/
+	@$(PY) tools/proto.py
+
+golden: setup  ## rewrite the expected BIRD files (review the diff like code)
+	@OCICAT_REWRITE_GOLDEN=1 $(PY) -m pytest -q tests/golden
+
+lock: setup  ## renew requirements.lock from pyproject.toml
+	@tools/lock
+
+map: setup  ## every module with its first docstring line
+	@$(PY) tools/map.py

@@ -1,0 +1,51 @@
+"""A WorkloadEndpoint: one interface of one workload, as the operator sees it.
+
+Pure: no I/O. Names, labels and namespaces follow Calico, so that calicoctl reads them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from datamodel.attachment import Attachment, Pod
+from datamodel.pool import Network
+
+NAMESPACE_LABEL = "projectcalico.org/namespace"
+ORCHESTRATOR_LABEL = "projectcalico.org/orchestrator"
+DEFAULT_NAMESPACE = "default"  # of endpoints outside Kubernetes
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointId:
+    """What makes up an endpoint's name: unique per workload and interface, not per container."""
+
+    node: str
+    namespace: str
+    orchestrator: str  # "k8s" or "cni"
+    workload: str  # the pod's name, outside Kubernetes the container id
+    ifname: str
+
+    @classmethod
+    def of(cls, node: str, attachment: Attachment, pod: Pod | None) -> "EndpointId":
+        """The endpoint of *attachment* on *node*."""
+        if pod is not None:
+            return cls(node, pod.namespace, "k8s", pod.name, attachment.ifname)
+        return cls(node, DEFAULT_NAMESPACE, "cni", attachment.container_id, attachment.ifname)
+
+    @property
+    def name(self) -> str:
+        """Calico's name: the parts joined by "-", every "-" inside a part doubled."""
+        parts = (self.node, self.orchestrator, self.workload, self.ifname)
+        return "-".join(part.replace("-", "--") for part in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadEndpoint:
+    """Which addresses a workload's interface has, and which link on the node leads to it."""
+
+    id: EndpointId
+    container_id: str
+    networks: tuple[Network, ...]  # /32 and /128
+    interface_name: str
+    mac: str
+    profiles: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)

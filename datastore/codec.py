@@ -1,0 +1,343 @@
+"""Model values ⇄ the JSON in etcd: the only place that knows Calico's field names.
+
+Pure: no I/O. Blocks are written in the shape that every Calico version reads (3.31 and older);
+fields that we do not know are kept and written back.
+"""
+
+import ipaddress
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from datamodel.affinity import Affinity
+from datamodel.block import Attribute, Block
+from datamodel.endpoint import (
+    NAMESPACE_LABEL,
+    ORCHESTRATOR_LABEL,
+    EndpointId,
+    WorkloadEndpoint,
+)
+from datamodel.errors import Invalid
+from datamodel.node import Node
+from datamodel.pool import Network, Pool
+from datastore import keys
+
+API_VERSION = "projectcalico.org/v3"
+_DEFAULT_BLOCK_SIZE = {4: 26, 6: 122}  # Calico's, for a pool that does not say
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What a resource gets when it is made: calicoctl refuses to edit one without it."""
+
+    uid: str
+    time: datetime
+
+    @property
+    def text(self) -> str:
+        """RFC 3339 in UTC, whole seconds."""
+        return self.time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def load(key: str, value: bytes) -> Document:
+    """Parse a stored value.
+
+    Raises:
+        Invalid: it is not a JSON object.
+    """
+    try:
+        document = json.loads(value or b"{}")  # very old affinities are empty
+    except ValueError as error:
+        raise Invalid(f"etcd key {key}: value is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise Invalid(f"etcd key {key}: value is not a JSON object")
+    return document
+
+
+def dump(document: Mapping[str, Any]) -> bytes:
+    """Write JSON as Go does: no spaces, fields in the order given."""
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+# ---- IPAM --------------------------------------------------------------------------------------
+
+_BLOCK_FIELDS = (
+    "cidr",
+    "affinity",
+    "allocations",
+    "unallocated",
+    "attributes",
+    "sequenceNumber",
+    "sequenceNumberForAllocation",
+    "deleted",
+)
+
+
+def encode_block(block: Block) -> bytes:
+    """Write a block."""
+    return dump(
+        {
+            "cidr": str(block.cidr),
+            "affinity": block.affinity,
+            "allocations": block.allocations,
+            "unallocated": block.unallocated,
+            "attributes": [
+                {"handle_id": a.handle_id, "secondary": a.secondary, **a.extra}
+                for a in block.attributes
+            ]
+            or None,
+            "sequenceNumber": block.sequence_number,
+            "sequenceNumberForAllocation": {
+                str(o): block.sequence_numbers[o] for o in sorted(block.sequence_numbers)
+            },
+            "deleted": False,
+            **block.extra,
+        }
+    )
+
+
+def decode_block(key: str, value: bytes) -> Block:
+    """Read a block.
+
+    Raises:
+        Invalid: it is not one, or its parts contradict each other.
+    """
+    document = load(key, value)
+    with _reading(key):
+        return Block(
+            cidr=ipaddress.ip_network(document["cidr"]),
+            affinity=document.get("affinity"),
+            allocations=tuple(document["allocations"]),
+            unallocated=tuple(document["unallocated"]),
+            attributes=tuple(_attribute(a) for a in document.get("attributes") or ()),
+            sequence_number=int(document.get("sequenceNumber", 0)),
+            sequence_numbers={
+                int(o): int(n)
+                for o, n in (document.get("sequenceNumberForAllocation") or {}).items()
+            },
+            extra={k: v for k, v in document.items() if k not in _BLOCK_FIELDS},
+        ).checked()
+
+
+def _attribute(document: Document) -> Attribute:
+    extra = {k: v for k, v in document.items() if k not in ("handle_id", "secondary")}
+    return Attribute(document.get("handle_id"), document.get("secondary"), extra)
+
+
+def encode_affinity(affinity: Affinity) -> bytes:
+    """Write an affinity's value; host and block are in its key."""
+    return dump({"state": affinity.state, "deleted": False})
+
+
+def decode_affinity(key: str, value: bytes) -> Affinity:
+    """Read an affinity from its key and value."""
+    host = key.removeprefix(keys.ALL_AFFINITIES).partition("/")[0]
+    return Affinity(host, keys.cidr_of(key), str(load(key, value).get("state", "")))
+
+
+def encode_handle(counts: Mapping[Network, int]) -> bytes:
+    """Write how many addresses a handle holds in each block."""
+    return dump({"block": {str(cidr): n for cidr, n in counts.items()}, "deleted": False})
+
+
+def decode_handle(key: str, value: bytes) -> dict[Network, int]:
+    """Read how many addresses a handle holds in each block."""
+    document = load(key, value)
+    with _reading(key):
+        return {ipaddress.ip_network(c): int(n) for c, n in (document.get("block") or {}).items()}
+
+
+def auto_allocates_blocks(value: bytes | None) -> bool:
+    """Whether nodes may claim blocks. Calico: yes without a config; a config must say so."""
+    if value is None:
+        return True
+    return load(keys.IPAM_CONFIG, value).get("auto_allocate_blocks") is True
+
+
+DEFAULT_IPAM_CONFIG = dump({"auto_allocate_blocks": True})
+
+
+# ---- resources ---------------------------------------------------------------------------------
+
+
+def _resource(kind: str, metadata: Document, spec: Document, **rest: Any) -> bytes:
+    return dump(
+        {"kind": kind, "apiVersion": API_VERSION, "metadata": metadata, "spec": spec, **rest}
+    )
+
+
+def _metadata(name: str, stamp: Stamp, namespace: str | None = None) -> Document:
+    names = {"name": name} if namespace is None else {"name": name, "namespace": namespace}
+    return {**names, "uid": stamp.uid, "creationTimestamp": stamp.text}
+
+
+def encode_pool(pool: Pool, stamp: Stamp) -> bytes:
+    """Write a new IPPool; a false flag is left out, as Calico does."""
+    flags = {
+        "natOutgoing": pool.nat_outgoing,
+        "disabled": pool.disabled,
+        "disableBGPExport": pool.disable_bgp_export,
+    }
+    spec = {
+        "cidr": str(pool.cidr),
+        "vxlanMode": pool.vxlan_mode,
+        "ipipMode": pool.ipip_mode,
+        **{name: True for name, is_set in flags.items() if is_set},
+        "blockSize": pool.block_size,
+        "nodeSelector": pool.node_selector,
+        "allowedUses": list(pool.allowed_uses),
+        "assignmentMode": pool.assignment_mode,
+    }
+    return _resource("IPPool", _metadata(pool.name, stamp), spec)
+
+
+def decode_pool(key: str, value: bytes) -> Pool:
+    """Read an IPPool; absent fields have Calico's defaults.
+
+    Raises:
+        Invalid: a field is not of its type, or Calico would refuse the pool.
+    """
+    document = load(key, value)
+    with _reading(key):
+        spec = document["spec"]
+        cidr = ipaddress.ip_network(spec["cidr"])
+        return Pool(
+            name=document["metadata"]["name"],
+            cidr=cidr,
+            block_size=int(spec.get("blockSize") or _DEFAULT_BLOCK_SIZE[cidr.version]),
+            disabled=bool(spec.get("disabled", False)),
+            node_selector=spec.get("nodeSelector") or "all()",
+            ipip_mode=spec.get("ipipMode") or "Never",
+            vxlan_mode=spec.get("vxlanMode") or "Never",
+            nat_outgoing=bool(spec.get("natOutgoing", False)),
+            disable_bgp_export=bool(spec.get("disableBGPExport", False)),
+            allowed_uses=tuple(spec.get("allowedUses") or ("Workload", "Tunnel")),
+            assignment_mode=spec.get("assignmentMode") or "Automatic",
+        ).checked()
+
+
+def encode_node(node: Node, stamp: Stamp, existing: bytes | None = None) -> bytes:
+    """Write a Node's addresses and AS number into a new resource or into *existing*."""
+    document: Document = (
+        load(keys.node(node.name), existing)
+        if existing is not None
+        else {
+            "kind": "Node",
+            "apiVersion": API_VERSION,
+            "metadata": _metadata(node.name, stamp),
+            "spec": {},
+            "status": {},
+        }
+    )
+    bgp = dict((document.get("spec") or {}).get("bgp") or {})
+    if node.as_number is not None:
+        bgp["asNumber"] = node.as_number
+    if node.ipv4 is not None:
+        bgp["ipv4Address"] = str(node.ipv4)
+    if node.ipv6 is not None:
+        bgp["ipv6Address"] = str(node.ipv6)
+    document["spec"] = {**(document.get("spec") or {}), "bgp": bgp}
+    return dump(document)
+
+
+def decode_node(key: str, value: bytes) -> Node:
+    """Read a Node. The prefix length of an address may be missing; it then is the full one."""
+    document = load(key, value)
+    with _reading(key):
+        bgp = (document.get("spec") or {}).get("bgp") or {}
+        return Node(
+            name=document["metadata"]["name"],
+            ipv4=ipaddress.IPv4Interface(bgp["ipv4Address"]) if bgp.get("ipv4Address") else None,
+            ipv6=ipaddress.IPv6Interface(bgp["ipv6Address"]) if bgp.get("ipv6Address") else None,
+            as_number=as_number(bgp.get("asNumber")),
+            route_reflector_cluster_id=bgp.get("routeReflectorClusterID") or None,
+            labels=document["metadata"].get("labels") or {},
+        )
+
+
+def as_number(value: Any) -> int | None:
+    """Read an AS number: a number, its text, or "high.low". ``None`` and "" mean unset."""
+    if value is None or value == "":
+        return None
+    high, dot, low = str(value).partition(".")
+    return int(high) * 65536 + int(low) if dot else int(high)
+
+
+def encode_endpoint(
+    endpoint: WorkloadEndpoint, stamp: Stamp, existing: bytes | None = None
+) -> bytes:
+    """Write a WorkloadEndpoint; one that exists keeps its uid and creation time."""
+    where = endpoint.id
+    metadata = _metadata(where.name, stamp, where.namespace)
+    if existing is not None:
+        old = load(keys.endpoint(where.namespace, where.name), existing).get("metadata") or {}
+        metadata |= {k: old[k] for k in ("uid", "creationTimestamp") if old.get(k)}
+    metadata["labels"] = {
+        **endpoint.labels,
+        NAMESPACE_LABEL: where.namespace,
+        ORCHESTRATOR_LABEL: where.orchestrator,
+    }
+    spec: Document = {
+        "orchestrator": where.orchestrator,
+        "node": where.node,
+        "containerID": endpoint.container_id,
+        **({"pod": where.workload} if where.orchestrator == "k8s" else {}),
+        "endpoint": where.ifname,
+        "ipNetworks": [str(network) for network in endpoint.networks],
+        "profiles": list(endpoint.profiles),
+        "interfaceName": endpoint.interface_name,
+        "mac": endpoint.mac,
+    }
+    return _resource("WorkloadEndpoint", metadata, spec)
+
+
+def decode_endpoint(key: str, value: bytes) -> WorkloadEndpoint:
+    """Read a WorkloadEndpoint."""
+    document = load(key, value)
+    with _reading(key):
+        metadata, spec = document["metadata"], document["spec"]
+        workload = spec.get("pod") or spec.get("workload") or spec.get("containerID") or ""
+        return WorkloadEndpoint(
+            id=EndpointId(
+                node=spec.get("node", ""),
+                namespace=metadata.get("namespace", ""),
+                orchestrator=spec.get("orchestrator", ""),
+                workload=workload,
+                ifname=spec.get("endpoint", ""),
+            ),
+            container_id=spec.get("containerID", ""),
+            networks=tuple(ipaddress.ip_network(n) for n in spec.get("ipNetworks") or ()),
+            interface_name=spec.get("interfaceName", ""),
+            mac=spec.get("mac", ""),
+            profiles=tuple(spec.get("profiles") or ()),
+            labels=metadata.get("labels") or {},
+        )
+
+
+def encode_cluster_information(cluster_guid: str, stamp: Stamp) -> bytes:
+    """Write ClusterInformation "default".
+
+    Without calicoVersion: calicoctl refuses to work on a cluster of another version than its own.
+    """
+    spec = {"clusterGUID": cluster_guid, "clusterType": "bgp", "datastoreReady": True}
+    return _resource("ClusterInformation", _metadata("default", stamp), spec)
+
+
+class _reading:
+    """Turn what a wrong document raises into ``Invalid`` that names its key."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, KeyError):
+            raise Invalid(f"etcd key {self.key}: field {error} is missing") from error
+        if isinstance(error, (ValueError, TypeError, AttributeError)):
+            raise Invalid(f"etcd key {self.key}: {error}") from error

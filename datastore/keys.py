@@ -1,0 +1,81 @@
+"""Every key in etcd, spelled here and nowhere else. docs/datastore.md shows each with an example.
+
+Pure: no I/O. The layout is Calico's for etcd v3. A string that ends in "/" is a prefix and stands
+for every key below it; no key ends so.
+"""
+
+import ipaddress
+
+from datamodel.errors import Invalid
+from datamodel.pool import Network
+
+IPAM = "/calico/ipam/v2/"
+IPAM_CONFIG = f"{IPAM}config"
+ALL_BLOCKS = f"{IPAM}assignment/"
+ALL_HANDLES = f"{IPAM}handle/"
+ALL_AFFINITIES = f"{IPAM}host/"
+
+RESOURCES = "/calico/resources/v3/projectcalico.org/"
+POOLS = f"{RESOURCES}ippools/"
+NODES = f"{RESOURCES}nodes/"
+ENDPOINTS = f"{RESOURCES}workloadendpoints/"
+BGP_CONFIGURATIONS = f"{RESOURCES}bgpconfigurations/"
+CLUSTER_INFORMATION = f"{RESOURCES}clusterinformations/default"
+
+
+def block(cidr: Network) -> str:
+    """The key of a block's value."""
+    return f"{blocks(cidr.version)}{_segment(cidr)}"
+
+
+def blocks(version: int) -> str:
+    """The prefix of all blocks of one family (4 or 6)."""
+    return f"{ALL_BLOCKS}ipv{version}/block/"
+
+
+def affinity(host: str, cidr: Network) -> str:
+    """The key that says *host* owns the block."""
+    return f"{affinities(host, cidr.version)}{_segment(cidr)}"
+
+
+def affinities(host: str, version: int) -> str:
+    """The prefix of *host*'s affinities of one family."""
+    return f"{ALL_AFFINITIES}{host}/ipv{version}/block/"
+
+
+def handle(handle_id: str) -> str:
+    """The key under which a handle's blocks are counted."""
+    return f"{ALL_HANDLES}{handle_id}"
+
+
+def pool(name: str) -> str:
+    """The key of an IPPool."""
+    return f"{POOLS}{name}"
+
+
+def node(name: str) -> str:
+    """The key of a Node."""
+    return f"{NODES}{name}"
+
+
+def endpoint(namespace: str, name: str) -> str:
+    """The key of a WorkloadEndpoint; *name* as ``EndpointId.name`` gives it."""
+    return f"{ENDPOINTS}{namespace}/{name}"
+
+
+def cidr_of(key: str) -> Network:
+    """The block that a block's or an affinity's key is about.
+
+    Raises:
+        Invalid: the key ends in no CIDR.
+    """
+    text = key.rpartition("/")[2]
+    address, _, length = text.rpartition("-")
+    try:
+        return ipaddress.ip_network(f"{address}/{length}")
+    except ValueError as error:
+        raise Invalid(f"etcd key {key}: {text!r} is not a block's CIDR") from error
+
+
+def _segment(cidr: Network) -> str:
+    return f"{cidr.network_address}-{cidr.prefixlen}"
