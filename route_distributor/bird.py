@@ -1,0 +1,95 @@
+"""Hand BIRD its file: check it, replace it, tell BIRD to read it.
+
+Edge: the file, ``bird -p``, BIRD's control socket. It decides nothing; ``agent.py`` does.
+"""
+
+import asyncio
+import os
+from pathlib import Path
+
+from bird_api.control import BirdControl
+from bird_api.reply import RECONFIGURED
+from datamodel.errors import Invalid, Unavailable
+
+CHECK_TIMEOUT_S = 10.0
+
+
+class Bird:
+    """The BIRD of this node, running or not."""
+
+    def __init__(self, config: Path, socket: Path) -> None:
+        self._config = config
+        self._socket = socket
+        # In the same directory, else replacing would not be atomic. One fixed name: what a crash
+        # leaves behind is overwritten, and a refused file stays for the operator to look into.
+        self._draft = config.with_name(f"{config.name}.new")
+
+    async def write(self, text: str) -> bool:
+        """Make *text* BIRD's file; ``False`` if it is already. BIRD is not told.
+
+        Raises:
+            Invalid: BIRD refuses the text. The file is as it was.
+            Unavailable: the file cannot be written or checked. It is as it was.
+        """
+        try:
+            if await asyncio.to_thread(self._is_written, text):
+                return False
+            await asyncio.to_thread(self._write_draft, text)
+            await self._check_draft()
+            await asyncio.to_thread(os.replace, self._draft, self._config)
+        except OSError as error:
+            raise Unavailable(f"file {self._config}: cannot be replaced: {error}") from error
+        return True
+
+    async def configure(self) -> None:
+        """Tell BIRD to read its file. To repeat it does no harm.
+
+        Raises:
+            Invalid: BIRD refuses the file and goes on with the configuration that it has.
+            Unavailable: BIRD does not answer, or is going down. It reads the file when it starts.
+        """
+        await asyncio.to_thread(self._configure)
+
+    def _is_written(self, text: str) -> bool:
+        try:
+            return self._config.read_bytes() == text.encode()
+        except FileNotFoundError:
+            return False
+
+    def _write_draft(self, text: str) -> None:
+        self._draft.parent.mkdir(parents=True, exist_ok=True)  # /run is empty after a boot
+        with self._draft.open("wb") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    async def _check_draft(self) -> None:
+        process = await asyncio.create_subprocess_exec(
+            "bird",
+            "-p",
+            "-c",
+            str(self._draft),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT_S):
+                output, _ = await process.communicate()
+        except TimeoutError as error:
+            raise Unavailable(
+                f"file {self._draft}: bird -p did not end within {CHECK_TIMEOUT_S:g} s"
+            ) from error
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode != 0:
+            said = output.decode(errors="replace").strip() or f"exit status {process.returncode}"
+            raise Invalid(f"file {self._draft}: bird -p refuses it: {said}")
+
+    def _configure(self) -> None:
+        with BirdControl(str(self._socket)) as control:
+            last = control.command("configure")[-1]
+        if last.code not in RECONFIGURED:
+            raise Unavailable(f"BIRD {self._socket}: {last.text}")

@@ -1,0 +1,89 @@
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from route_distributor.desired import BirdConfig, NotYet, Peer, desired
+from route_distributor.snapshot import cluster_snapshot
+from tests.cluster import NODE, a_bgp_configuration, a_node, a_pool, an_affinity, stored
+
+OWN = a_node(NODE, "10.0.0.11")
+
+
+def decide(*pairs) -> BirdConfig | NotYet:
+    return desired(cluster_snapshot(NODE, stored(*pairs)))
+
+
+def a_config(*pairs) -> BirdConfig:
+    decision = decide(OWN, *pairs)
+    assert isinstance(decision, BirdConfig)
+    return decision
+
+
+@pytest.mark.parametrize("own", [(), (a_node(NODE),), (a_node(NODE, "127.0.0.1"),)])
+def test_without_an_address_of_our_own_nothing_is_configured(own):
+    assert decide(*own, a_node("node-2", "10.0.0.12")) == NotYet(
+        "node node-1: has no usable IPv4 address in etcd yet"
+    )
+
+
+def test_a_configuration_that_cannot_be_read_changes_nothing():
+    assert isinstance(decide(OWN, a_bgp_configuration(asNumber="many")), NotYet)
+
+
+def test_every_other_node_with_an_address_is_a_peer():
+    config = a_config(
+        a_node("node-3", "10.0.0.13", as_number=64513),
+        a_node("node-2", "10.0.0.12"),
+        a_node("node-4"),
+    )
+
+    assert config.peers == (
+        Peer(ip_address("10.0.0.12"), 64512, is_passive=True),
+        Peer(ip_address("10.0.0.13"), 64513, is_passive=True),
+    )
+
+
+def test_a_node_without_an_as_number_has_the_clusters():
+    config = a_config(a_bgp_configuration(asNumber=65001), a_node("node-2", "10.0.0.12"))
+
+    assert (config.as_number, config.peers[0].as_number) == (65001, 65001)
+
+
+def test_the_mesh_can_be_switched_off():
+    config = a_config(a_bgp_configuration(nodeToNodeMeshEnabled=False), a_node("n", "10.0.0.12"))
+
+    assert config.peers == ()
+
+
+@pytest.mark.parametrize(
+    ("address", "is_passive"),
+    [("10.0.0.9", True), ("10.0.0.10", False), ("10.0.0.100", False), ("10.0.0.12", True)],
+)
+def test_who_dials_is_decided_by_the_addresses_as_text(address, is_passive):
+    (peer,) = a_config(a_node("node-2", address)).peers
+
+    assert peer.is_passive == is_passive
+
+
+def test_exactly_one_end_of_a_session_dials():
+    nodes = [a_node(f"n{i}", f"10.0.0.{i}") for i in (2, 9, 10, 20, 100, 200)]
+    is_passive = {}
+    for i in (2, 9, 10, 20, 100, 200):
+        decision = desired(cluster_snapshot(f"n{i}", stored(*nodes)))
+        assert isinstance(decision, BirdConfig)
+        for peer in decision.peers:
+            is_passive[f"10.0.0.{i}", str(peer.address)] = peer.is_passive
+
+    assert all(value != is_passive[b, a] for (a, b), value in is_passive.items())
+
+
+def test_a_pool_can_keep_its_blocks_from_being_advertised():
+    config = a_config(
+        an_affinity("10.233.77.0/24"),
+        an_affinity("10.234.1.0/24"),
+        a_pool("public", "10.233.64.0/18"),
+        a_pool("private", "10.234.0.0/16", disable_bgp_export=True),
+    )
+
+    assert config.blocks == (ip_network("10.233.77.0/24"), ip_network("10.234.1.0/24"))
+    assert config.advertised == (ip_network("10.233.77.0/24"),)
