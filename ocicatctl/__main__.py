@@ -1,0 +1,83 @@
+"""The command line: which command lives where, and how a failure is told.
+
+Edge: standard error and the exit status. Commands are imported when they run, so that ``--help``
+and completion answer at once; gRPC alone takes longer to import than everything else here.
+"""
+
+import importlib
+
+import click
+
+from datamodel.errors import OcicatError
+
+# Command -> where it is, and its line in --help (which must not import it).
+_COMMANDS = {
+    "get": ("ocicatctl.get:get", "Show pools, nodes and workload endpoints."),
+    "ipam": ("ocicatctl.ipam:ipam", "Show how much of each pool and block is in use."),
+    "node": ("ocicatctl.node:node", "Show the BGP sessions of this node."),
+    "lab": ("ocicatctl.lab.cli:lab", "Run a whole cluster on this machine, in namespaces."),
+}
+
+
+class Failed(click.ClickException):
+    """A failure that the operator can do something about, one line for each thing wrong."""
+
+    def show(self, file: object = None) -> None:
+        for line in self.message.splitlines():
+            click.echo(f"ocicatctl: {line}", err=True)
+
+
+class Commands(click.Group):
+    """The top-level commands, imported on demand."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except OcicatError as error:
+            raise Failed(str(error)) from error
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Examples:
+  ocicatctl get ippool -o wide
+  ocicatctl get workloadendpoint --all-namespaces
+  ocicatctl ipam show --show-blocks
+  ocicatctl node status
+
+\b
+Exit status: 0 done, 1 failed, 2 wrong usage.
+""",
+)
+def ocicatctl() -> None:
+    """Look into a cluster's pod network: pools, addresses, nodes, endpoints, BGP.
+
+    The store is found as calicoctl finds it: ETCD_ENDPOINTS, ETCD_CA_CERT_FILE, ETCD_CERT_FILE,
+    ETCD_KEY_FILE, ETCD_USERNAME, ETCD_PASSWORD.
+    """
+
+
+def main() -> None:
+    """Run the command that the arguments name; does not return."""
+    ocicatctl(prog_name="ocicatctl")
+
+
+if __name__ == "__main__":
+    main()
