@@ -35,9 +35,15 @@ class Attachment:
 
     @property
     def handle_id(self) -> str:
-        """The name under which addresses are held in etcd; for ``eth0`` exactly Calico's."""
+        """The name under which addresses are held in etcd; for ``eth0`` exactly Calico's.
+
+        CNI allows dots in network names and container ids. There the digest keeps apart what
+        would read the same: no two attachments have one handle.
+        """
         handle = f"{self.network}.{self.container_id}"
-        return handle if self.ifname == "eth0" else f"{handle}.{self.ifname}"
+        if self.ifname != "eth0":
+            handle = f"{handle}.{self.ifname}"
+        return f"{handle}~{self.digest}" if "." in self.network + self.container_id else handle
 
     @property
     def digest(self) -> str:

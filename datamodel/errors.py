@@ -15,7 +15,7 @@ class Invalid(OcicatError):
 
 
 class Exhausted(OcicatError):
-    """There is no room: release addresses or add a pool. Unlike ``Unavailable``, waiting is no cure."""
+    """There is no room: release addresses or add a pool. Waiting is no cure."""
 
 
 class Unavailable(OcicatError):

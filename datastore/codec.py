@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from datamodel.affinity import Affinity
+from datamodel.bgp import BgpConfiguration
 from datamodel.block import Attribute, Block
 from datamodel.endpoint import (
     NAMESPACE_LABEL,
@@ -325,6 +326,27 @@ def encode_cluster_information(cluster_guid: str, stamp: Stamp) -> bytes:
     """
     spec = {"clusterGUID": cluster_guid, "clusterType": "bgp", "datastoreReady": True}
     return _resource("ClusterInformation", _metadata("default", stamp), spec)
+
+
+def decode_bgp_configuration(key: str, value: bytes) -> BgpConfiguration:
+    """Read a BGPConfiguration; absent fields have Calico's defaults.
+
+    Raises:
+        Invalid: a field is not of its type or out of range.
+    """
+    document = load(key, value)
+    with _reading(key):
+        spec = document.get("spec") or {}
+        defaults = BgpConfiguration()
+        mesh = spec.get("nodeToNodeMeshEnabled")
+        if not isinstance(mesh, bool | None):
+            raise ValueError(f"nodeToNodeMeshEnabled {mesh!r} is neither true nor false")
+        local_as = as_number(spec.get("asNumber"))
+        return BgpConfiguration(
+            as_number=defaults.as_number if local_as is None else local_as,
+            is_mesh_enabled=defaults.is_mesh_enabled if mesh is None else mesh,
+            listen_port=int(spec.get("listenPort") or defaults.listen_port),
+        ).checked()
 
 
 class _reading:

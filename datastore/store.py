@@ -5,11 +5,13 @@ Implemented by ``etcd.py`` (the real one) and ``memory.py`` (a dictionary); both
 every key below it.
 """
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
-from datamodel.errors import OcicatError
+from datamodel.errors import OcicatError, Unavailable
 
 # etcd refuses a transaction with more operations (or comparisons) than this: --max-txn-ops.
 MAX_OPERATIONS = 128
@@ -34,7 +36,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Everything that one revision changed in the watched ranges; ``None``: the key was deleted."""
+    """Everything that one revision changed in a watched range; ``None``: the key was deleted."""
 
     revision: int
     entries: Mapping[str, Entry | None]
@@ -92,7 +94,10 @@ class Store(Protocol):
         """Make the change if nobody changed an expected key."""
 
     def watch(self, ranges: frozenset[str], after: int) -> AsyncIterator[Events]:
-        """Yield what changes after revision *after*, whole revisions, in order, without end.
+        """Yield what changes after revision *after*, without end: each range in order, once.
+
+        What one revision changed in one range comes together. Of several ranges one may be ahead
+        of the other: etcd sends them separately and does not say when a revision is complete.
 
         Raises:
             Doubt: the stream ended, was cancelled or compacted, or the store is not the same any
@@ -101,3 +106,81 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Let go of connections."""
+
+
+def disjoint(ranges: Collection[str]) -> frozenset[str]:
+    """Leave out the ranges that lie in another one of them, so that nothing is told twice."""
+    prefixes = tuple(r for r in ranges if r.endswith("/"))
+    return frozenset(r for r in ranges if not any(r != p and r.startswith(p) for p in prefixes))
+
+
+T = TypeVar("T")
+
+# Conflicts are with other nodes or an operator's tool; a hundred in a row is a fight, not a race.
+MAX_ATTEMPTS = 100
+MAX_PAUSE_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Decision(Generic[T]):
+    """What a pure decision came to: read ``needs`` first, or make ``change`` and answer."""
+
+    outcome: T
+    change: Change = Change()
+    # Keys whose value the decision must know, and prefixes below which it must know the keys.
+    needs: frozenset[str] = frozenset()
+
+
+class Memory(Protocol):
+    """Where the loop puts what it hears from the store; the next decision looks there."""
+
+    def learn(self, revision: int, entries: Mapping[str, Entry | None]) -> None:
+        """Remember what these keys hold at *revision*."""
+
+    def learn_keys(self, prefix: str, found: Iterable[str]) -> None:
+        """Remember which keys there are below *prefix*."""
+
+
+async def settle(store: Store, memory: Memory, decide: Callable[[], Decision[T]]) -> T:
+    """Decide, write, and decide again if somebody wrote first: THE compare-and-swap loop.
+
+    *decide* is pure and looks only at *memory*, so it may run many times; what it does not know it
+    names in ``needs``. Nothing is read as long as the memory is right.
+
+    Raises:
+        Unavailable: the store does not answer, or others wrote first ``MAX_ATTEMPTS`` times.
+    """
+    for attempt in range(MAX_ATTEMPTS):
+        decision = decide()
+        if decision.needs:
+            await _read(store, memory, decision.needs)
+            continue
+        change = decision.change
+        if not change.put and not change.delete:
+            return decision.outcome
+        answer = await store.commit(change)
+        if isinstance(answer, Committed):
+            memory.learn(answer.revision, _written(change, answer.revision))
+            return decision.outcome
+        memory.learn(answer.revision, answer.actual)
+        await asyncio.sleep(random.uniform(0, min(MAX_PAUSE_S, 0.001 * 2**attempt)))
+    raise Unavailable(
+        f"etcd: others changed {', '.join(sorted(decision.change.expect))} "
+        f"{MAX_ATTEMPTS} times in a row; try again"
+    )
+
+
+async def _read(store: Store, memory: Memory, needs: frozenset[str]) -> None:
+    wanted = sorted(need for need in needs if not need.endswith("/"))
+    for i in range(0, len(wanted), MAX_OPERATIONS):
+        some = wanted[i : i + MAX_OPERATIONS]
+        snapshot = await store.read(*some)
+        memory.learn(snapshot.revision, {key: snapshot.entries.get(key) for key in some})
+    for prefix in needs.difference(wanted):
+        below = await store.read(prefix, keys_only=True)
+        memory.learn_keys(prefix, below.entries)
+
+
+def _written(change: Change, revision: int) -> dict[str, Entry | None]:
+    entries: dict[str, Entry | None] = dict.fromkeys(change.delete)
+    return entries | {key: Entry(key, value, revision) for key, value in change.put.items()}

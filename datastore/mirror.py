@@ -1,0 +1,126 @@
+"""A copy of some ranges that follows the store: list, watch, list again on any doubt.
+
+Story, used by ipamd (its node's blocks) and the route distributor (nodes and affinities). Which
+ranges it holds may depend on what it holds: a new affinity makes the mirror follow its block.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+
+from datamodel.errors import OcicatError
+from datastore.store import Entry, Store
+
+log = logging.getLogger(__name__)
+
+RETRY_PAUSE_S = 0.5
+
+Entries = Mapping[str, Entry]
+
+
+class Mirror:
+    """What the store held when it was last heard of, plus what its user has learnt since."""
+
+    def __init__(self, store: Store, ranges_of: Callable[[Entries], frozenset[str]]) -> None:
+        self._store = store
+        self._ranges_of = ranges_of
+        self._entries: dict[str, Entry] = {}
+        self._ranges: frozenset[str] = frozenset()
+        self._learnt_at: dict[str, int] = {}  # key -> revision at which it is known best
+        self._change = asyncio.Event()
+        self._ready_flip = asyncio.Event()
+        self._is_ready = False
+        self.revision = 0
+
+    @property
+    def entries(self) -> Entries:
+        """The keys and values, as far as known; perhaps stale while ``is_ready`` is false."""
+        return self._entries
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all ranges were listed and are being watched."""
+        return self._is_ready
+
+    async def ready_changed(self) -> None:
+        """Wait until ``is_ready`` has changed."""
+        await self._ready_flip.wait()
+
+    def _set_ready(self, value: bool) -> None:
+        if value != self._is_ready:
+            self._is_ready = value
+            self._ready_flip.set()
+            self._ready_flip = asyncio.Event()
+
+    async def changed(self) -> None:
+        """Wait until something has changed since this last returned."""
+        await self._change.wait()
+        self._change.clear()
+
+    def learn(self, revision: int, entries: Mapping[str, Entry | None]) -> None:
+        """Take over what was read or written at *revision*, without waiting for the watch.
+
+        A watch that tells of an older revision of the same key changes nothing afterwards. Keys
+        that the mirror would not follow are left out.
+        """
+        known = self._entries | {k: e for k, e in entries.items() if e is not None}
+        ranges = self._ranges_of(known)
+        self._take(revision, {k: e for k, e in entries.items() if within(k, ranges)})
+
+    async def run(self) -> None:
+        """Follow the store; never returns."""
+        while True:
+            try:
+                await self._list()
+                await self._watch()
+            except OcicatError as error:
+                self._set_ready(False)
+                log.warning("mirror lists again: %s", error)
+                await asyncio.sleep(RETRY_PAUSE_S)
+
+    async def _list(self) -> None:
+        """Read all ranges at one revision, again as long as what is read names further ranges."""
+        self._ranges = self._ranges_of({})
+        while True:
+            snapshot = await self._store.read(*sorted(self._ranges))
+            wanted = self._ranges_of(snapshot.entries)
+            if wanted <= self._ranges:
+                break
+            self._ranges = wanted
+        if snapshot.revision < self.revision:
+            log.warning(
+                "etcd revision went back from %d to %d: everything known before is forgotten",
+                self.revision,
+                snapshot.revision,
+            )
+            self._entries, self._learnt_at = {}, {}
+        gone = self._entries.keys() - snapshot.entries.keys()
+        self._take(snapshot.revision, {**dict.fromkeys(gone), **snapshot.entries})
+        # The watch begins after this revision: only what is newer can still be overtaken by it.
+        self._learnt_at = {k: r for k, r in self._learnt_at.items() if r > snapshot.revision}
+        self.revision = snapshot.revision
+        self._set_ready(True)
+        self._change.set()
+
+    async def _watch(self) -> None:
+        async for events in self._store.watch(self._ranges, self.revision):
+            self._take(events.revision, events.entries)
+            self.revision = max(self.revision, events.revision)
+            self._change.set()
+            if self._ranges_of(self._entries) != self._ranges:
+                return  # list the new ranges; what is known stays in use meanwhile
+
+    def _take(self, revision: int, entries: Mapping[str, Entry | None]) -> None:
+        for key, entry in entries.items():
+            if revision < self._learnt_at.get(key, 0):
+                continue
+            self._learnt_at[key] = revision
+            if entry is None:
+                self._entries.pop(key, None)
+            else:
+                self._entries[key] = entry
+
+
+def within(key: str, ranges: Iterable[str]) -> bool:
+    """Tell whether *key* lies in one of *ranges*."""
+    return any(key == r or (r.endswith("/") and key.startswith(r)) for r in ranges)

@@ -1,0 +1,29 @@
+"""Our errors ⇄ gRPC statuses, both directions in one table.
+
+Edge: gRPC.
+"""
+
+import grpc
+
+from datamodel.errors import Exhausted, Invalid, OcicatError, Unavailable, Unsupported
+
+_CODES: dict[type[OcicatError], grpc.StatusCode] = {
+    Invalid: grpc.StatusCode.INVALID_ARGUMENT,
+    Exhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Unavailable: grpc.StatusCode.UNAVAILABLE,
+    Unsupported: grpc.StatusCode.UNIMPLEMENTED,
+}
+_ERRORS = {code: kind for kind, code in _CODES.items()}
+
+# Goes along with a status of ours: its details are our text, not that of gRPC's transport.
+OURS_METADATA = (("ocicat-error", "1"),)
+
+
+def status_of(error: OcicatError) -> grpc.StatusCode:
+    """The status that carries *error*; its text goes along as the details."""
+    return _CODES.get(type(error), grpc.StatusCode.INTERNAL)
+
+
+def error_of(code: grpc.StatusCode, details: str) -> OcicatError:
+    """The error that a status carries."""
+    return _ERRORS.get(code, OcicatError)(details)

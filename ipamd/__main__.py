@@ -1,0 +1,141 @@
+"""Starts ipamd: settings, wiring, signals."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from datamodel.errors import Exhausted, OcicatError
+from datastore.etcd import EtcdStore
+from datastore.mirror import Mirror
+from ipam_api import ipam_pb2, ipam_pb2_grpc
+from ipamd.allocator import Allocator, ranges_of
+from ipamd.autodetect import first_found
+from ipamd.config import Config, read_config
+from ipamd.interfaces import ipv4_addresses
+from ipamd.registration import register
+from ipamd.request import Prepare
+from ipamd.server import IpamServicer
+
+log = logging.getLogger("ipamd")
+
+SERVICE = ipam_pb2.DESCRIPTOR.services_by_name["Ipam"].full_name
+RETRY_PAUSE_S = 1.0
+GRACE_S = 2.0  # for requests under way when we are asked to end
+
+
+def main() -> None:
+    """Run ipamd until SIGTERM or SIGINT."""
+    try:
+        config = read_config(os.environ, socket.gethostname())
+    except OcicatError as error:
+        sys.exit(f"ipamd: {error}")
+    logging.basicConfig(level=config.log_level, format="%(levelname)s %(name)s %(message)s")
+    asyncio.run(serve(config))
+
+
+async def serve(config: Config) -> None:
+    """Serve the socket at once; allocate when the node is registered and its blocks are loaded."""
+    store = EtcdStore(config.etcd)
+    mirror = Mirror(store, ranges_of(config.node))
+    allocator = Allocator(store, mirror, config.node, lambda: datetime.now(UTC))
+    server = grpc.aio.server()
+    servicer = IpamServicer(config.node, allocator, mirror, store)
+    ipam_pb2_grpc.add_IpamServicer_to_server(servicer, server)
+    health_servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    _listen(server, config.socket)
+    await server.start()
+    stop, prepared = asyncio.Event(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with asyncio.TaskGroup() as tasks:
+        work = [
+            tasks.create_task(mirror.run()),
+            tasks.create_task(_prepare(store, config, allocator, prepared)),
+            tasks.create_task(_report_health(mirror, prepared, health_servicer)),
+        ]
+        log.info("serving socket=%s node=%s", config.socket, config.node)
+        await stop.wait()
+        await server.stop(GRACE_S)
+        for task in work:
+            task.cancel()
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(config.socket)
+    await store.close()
+
+
+def _listen(server: grpc.aio.Server, path: str) -> None:
+    """Bind the socket, readable by root alone: whoever can write to it can take addresses."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # of a predecessor that was killed
+    before = os.umask(0o177)
+    try:
+        server.add_insecure_port(f"unix:{path}")
+    finally:
+        os.umask(before)
+
+
+async def _prepare(
+    store: EtcdStore, config: Config, allocator: Allocator, prepared: asyncio.Event
+) -> None:
+    """Register the node and claim a first block, as often as etcd makes it necessary; then serve.
+
+    No address is given out before the node is registered: without its Node resource no peer would
+    learn the way to it.
+    """
+    while True:
+        try:
+            await register(store, config, lambda: first_found(ipv4_addresses()))
+            break
+        except OcicatError as error:
+            log.warning("node is not registered yet: %s", error)
+            await asyncio.sleep(RETRY_PAUSE_S)
+    serving = asyncio.create_task(allocator.run())
+    try:
+        await _claim_first_block(allocator)
+        prepared.set()
+        await serving
+    finally:
+        serving.cancel()
+
+
+async def _claim_first_block(allocator: Allocator) -> None:
+    """Own a block before the first pod comes, so that its peers know the route by then."""
+    while True:
+        try:
+            await allocator.submit(Prepare(), timeout_s=60)
+            return
+        except Exhausted as error:
+            log.warning("no block for this node yet: %s", error)
+            return
+        except OcicatError as error:
+            log.warning("no block for this node yet: %s", error)
+            await asyncio.sleep(RETRY_PAUSE_S)
+
+
+async def _report_health(
+    mirror: Mirror, prepared: asyncio.Event, servicer: health.aio.HealthServicer
+) -> None:
+    """SERVING once the node is prepared, as long as its blocks are known and followed."""
+    answer = health_pb2.HealthCheckResponse
+    for service in ("", SERVICE):
+        await servicer.set(service, answer.NOT_SERVING)
+    await prepared.wait()
+    while True:
+        for service in ("", SERVICE):
+            await servicer.set(service, answer.SERVING if mirror.is_ready else answer.NOT_SERVING)
+        await mirror.ready_changed()
+
+
+if __name__ == "__main__":
+    main()

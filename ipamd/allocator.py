@@ -1,0 +1,124 @@
+"""Hands out the node's addresses: queues requests, decides them together, commits, answers.
+
+Story. One transaction is under way at a time; requests that arrive meanwhile leave together in the
+next one. The decisions are in ``decision.py``, the compare-and-swap loop in ``datastore/store.py``.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from datamodel.errors import OcicatError, Unavailable
+from datastore import keys
+from datastore.mirror import Mirror
+from datastore.store import Entry, Store, settle
+from ipamd.decision import MAX_REQUESTS, decide
+from ipamd.request import Outcome, Request, View
+
+log = logging.getLogger(__name__)
+
+
+def ranges_of(node: str) -> Callable[[Mapping[str, Entry]], frozenset[str]]:
+    """What ipamd's mirror follows: pools, IPAM config, the node's affinities and their blocks."""
+    base = frozenset(
+        {keys.POOLS, keys.IPAM_CONFIG, keys.affinities(node, 4), keys.affinities(node, 6)}
+    )
+    own = f"{keys.ALL_AFFINITIES}{node}/"
+
+    def ranges(entries: Mapping[str, Entry]) -> frozenset[str]:
+        return base | {keys.block(keys.cidr_of(key)) for key in entries if key.startswith(own)}
+
+    return ranges
+
+
+@dataclass(slots=True)
+class _Waiting:
+    request: Request
+    answer: asyncio.Future[Outcome]
+
+
+class Allocator:
+    """The one writer of this node's blocks."""
+
+    def __init__(
+        self, store: Store, mirror: Mirror, node: str, clock: Callable[[], datetime]
+    ) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._node = node
+        self._clock = clock
+        self._waiting: deque[_Waiting] = deque()
+        self._wake = asyncio.Event()
+        self._facts: dict[str, Entry | None] = {}
+        self._claimed: dict[str, frozenset[str]] = {}
+
+    async def submit(self, request: Request, timeout_s: float) -> Outcome:
+        """Have *request* decided and written; return its outcome.
+
+        Nothing is decided before the node's blocks are loaded from the store.
+
+        Raises:
+            OcicatError: as decided; nothing was written for this request.
+            Unavailable: no answer from the store in *timeout_s*; it may have been written.
+        """
+        waiting = _Waiting(request, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._wake.set()
+        try:
+            async with asyncio.timeout(timeout_s):
+                outcome = await waiting.answer
+        except TimeoutError as error:
+            raise Unavailable("etcd: no answer in time; check that it runs") from error
+        if isinstance(outcome, OcicatError):
+            raise outcome
+        return outcome
+
+    async def run(self) -> None:
+        """Answer requests; never returns."""
+        while True:
+            await self._wake.wait()
+            while not self._mirror.is_ready:
+                await self._mirror.ready_changed()
+            batch = self._next_batch()
+            if not batch:
+                self._wake.clear()
+                continue
+            await self._answer(batch)
+
+    def _next_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        while self._waiting and len(batch) < MAX_REQUESTS:
+            waiting = self._waiting.popleft()
+            if not waiting.answer.done():  # else: its caller has given up
+                batch.append(waiting)
+        return batch
+
+    async def _answer(self, batch: list[_Waiting]) -> None:
+        requests = [waiting.request for waiting in batch]
+        outcomes: list[Outcome]
+        try:
+            outcomes = await settle(self._store, self, lambda: decide(self._view(), requests))
+        except OcicatError as error:
+            outcomes = [error] * len(batch)
+        self._claimed.clear()
+        self._facts = {key: entry for key, entry in self._facts.items() if entry is not None}
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            if not waiting.answer.done():
+                waiting.answer.set_result(outcome)
+
+    def _view(self) -> View:
+        return View(self._node, self._clock(), self._mirror.entries, self._facts, self._claimed)
+
+    def learn(self, revision: int, entries: Mapping[str, Entry | None]) -> None:
+        """Remember what the store was heard to hold: what the mirror follows there, else here."""
+        self._mirror.learn(revision, entries)
+        for key, entry in entries.items():
+            if key not in self._mirror.entries:
+                self._facts[key] = entry
+
+    def learn_keys(self, prefix: str, found: Iterable[str]) -> None:
+        """Remember all blocks of the cluster for the rest of this decision."""
+        self._claimed[prefix] = frozenset(found)
