@@ -1,0 +1,122 @@
+"""The call: environment, stdin and namespace, checked by the CNI specification's rules.
+
+Pure: no I/O.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cni_plugin import netconf
+from cni_plugin.cni_error import (
+    INCOMPATIBLE_VERSION,
+    INVALID_CONFIG,
+    INVALID_ENVIRONMENT,
+    IO_FAILURE,
+    CniError,
+)
+from cni_plugin.netconf import NetConf
+from datamodel.attachment import Attachment, Pod
+
+# What each command cannot do without, in the order in which a complaint lists them.
+REQUIRED = {
+    "ADD": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"),
+    "CHECK": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"),
+    "DEL": ("CNI_CONTAINERID", "CNI_IFNAME"),
+}
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
+IFNAME_MAX_BYTES = 15  # IFNAMSIZ of the kernel less its final zero
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """How we were called."""
+
+    environment: Mapping[str, str]
+    stdin: bytes
+    netns_fd: int | None = None  # CNI_NETNS, opened by whoever was called
+    netns_mistake: str = ""  # why it could not be opened
+    stdin_mistake: str = ""  # why stdin could not be read
+    role: str = "ocicat"  # the executable's own name
+
+
+@dataclass(frozen=True, slots=True)
+class CmdArgs:
+    """A call that is right in itself."""
+
+    attachment: Attachment
+    pod: Pod | None
+    netns: str
+    netns_fd: int | None
+    netns_mistake: str
+    conf: NetConf
+
+
+def parse(invocation: Invocation, command: str) -> CmdArgs:
+    """Check everything that can be checked before anything is touched.
+
+    Raises:
+        CniError: with the specification's code for the mistake.
+        Invalid, Unsupported: the network configuration, with every mistake in it.
+    """
+    environment = invocation.environment
+    container_id, ifname = _names(environment, REQUIRED[command])
+    if invocation.stdin_mistake:
+        raise CniError(IO_FAILURE, f"network configuration on stdin: {invocation.stdin_mistake}")
+    keys = netconf.parse(invocation.stdin)
+    network = keys.get("name", str, "")
+    if not network:
+        raise CniError(INVALID_CONFIG, "missing network name")
+    if not NAME.fullmatch(network):
+        raise CniError(INVALID_CONFIG, "invalid characters found in network name", network)
+    version = netconf.version_of(keys)
+    if command == "CHECK" and version == "0.3.1":
+        raise CniError(INCOMPATIBLE_VERSION, "config version does not allow CHECK")
+    return CmdArgs(
+        attachment=Attachment(network, container_id, ifname),
+        pod=pod_of(environment.get("CNI_ARGS", "")),
+        netns=environment.get("CNI_NETNS", ""),
+        netns_fd=invocation.netns_fd,
+        netns_mistake=invocation.netns_mistake,
+        conf=netconf.netconf_of(keys, network, version),
+    )
+
+
+def _names(environment: Mapping[str, str], required: tuple[str, ...]) -> tuple[str, str]:
+    container_id = environment.get("CNI_CONTAINERID", "")
+    if container_id and not NAME.fullmatch(container_id):
+        raise CniError(
+            INVALID_ENVIRONMENT, "CNI_CONTAINERID: invalid characters in containerID", container_id
+        )
+    ifname = environment.get("CNI_IFNAME", "")
+    if mistake := ifname and ifname_mistake(ifname):
+        raise CniError(INVALID_ENVIRONMENT, f"CNI_IFNAME: {mistake}", ifname)
+    if missing := [name for name in required if not environment.get(name)]:
+        raise CniError(INVALID_ENVIRONMENT, f"required env variables [{','.join(missing)}] missing")
+    return container_id, ifname
+
+
+def ifname_mistake(ifname: str) -> str:
+    """Why *ifname* cannot be a link's name; "" if it can.
+
+    Beyond the specification's rules: the kernel would expand ``%d``, and ``all`` and ``default``
+    are directories among the per-link sysctls.
+    """
+    if len(ifname.encode()) > IFNAME_MAX_BYTES:
+        return "interface name is too long"
+    if ifname in (".", ".."):
+        return "interface name is . or .."
+    if ifname in ("all", "default"):
+        return "interface name is that of a sysctl directory"
+    if any(c in "/:%" or c.isspace() for c in ifname):
+        return "interface name contains / or : or % or whitespace characters"
+    return ""
+
+
+def pod_of(cni_args: str) -> Pod | None:
+    """Read the pod from CNI_ARGS ("K=V;K=V"), leniently: a DEL must not fail for its form."""
+    values = dict(part.partition("=")[::2] for part in cni_args.split(";") if "=" in part)
+    namespace, name = values.get("K8S_POD_NAMESPACE", ""), values.get("K8S_POD_NAME", "")
+    if NAME.fullmatch(namespace) and NAME.fullmatch(name):
+        return Pod(namespace, name)
+    return None

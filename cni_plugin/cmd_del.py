@@ -1,0 +1,45 @@
+"""DEL: the kernel first, then one transaction that gives everything back.
+
+Works from the link's alias and the handle alone: with or without a namespace, a previous result or
+a reachable ipamd; twice as well as once.
+"""
+
+import logging
+
+from cni_plugin import dataplane
+from cni_plugin.args import CmdArgs
+from cni_plugin.parts import RELEASE_TIMEOUT_S, Parts
+from cni_plugin.podnet import host_names
+from datamodel.attachment import Attachment, Pod
+from datamodel.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+
+def cmd_del(args: CmdArgs, parts: Parts) -> None:
+    """Run one DEL.
+
+    The address is given back only when nothing on this node uses it any more.
+
+    Raises:
+        Unavailable: the kernel refuses to delete the link; the address stays held.
+        OSError: the release can be neither delivered nor spooled.
+    """
+    remove_link(args.attachment, args.pod, parts)
+    give_back(args.attachment, args.pod, parts)
+
+
+def remove_link(attachment: Attachment, pod: Pod | None, parts: Parts) -> None:
+    """Delete the attachment's veth pair; none is success."""
+    names = host_names(attachment, pod)
+    with parts.locks.held(names[0]):
+        dataplane.delete(attachment, names)
+
+
+def give_back(attachment: Attachment, pod: Pod | None, parts: Parts) -> None:
+    """Release addresses, handle and endpoint; if ipamd does not answer, spool that for later."""
+    try:
+        parts.ipam.release(attachment, pod, RELEASE_TIMEOUT_S)
+    except Unavailable as error:
+        parts.spool.put(attachment, pod)
+        log.warning("release of %s is spooled: %s", attachment.handle_id, error)

@@ -1,0 +1,124 @@
+"""The executable in the CNI bin directory: hands the call to the server, or serves it itself.
+
+It runs for every call of every container, so it imports nothing that is not built into the
+interpreter. ``install.py`` writes a copy with the three constants filled in. The bytes that it
+sends are described in ``wire.py``.
+"""
+
+import _socket
+import posix
+import sys
+
+SERVER = ""  # the server's Unix socket
+IN_PROCESS: list[str] = []  # command that serves a call without the server
+SETTINGS: dict[str, str] = {}  # environment of that command
+
+BUSY = (
+    b'{"cniVersion": "1.0.0", "code": 11, '
+    b'"msg": "cni server: ended or hung during the call; the runtime may try again"}\n'
+)
+PATIENCE_S = 60  # the server answers long before; this is for one that hangs
+
+
+def main() -> int:
+    """Serve the call; return the exit status."""
+    command = posix.environ.get(b"CNI_COMMAND", b"")
+    server = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    server.settimeout(PATIENCE_S)
+    stdin = None
+    try:
+        server.connect(SERVER)
+        stdin, lines, netns = request(command)
+        send(server, lines, stdin, netns)
+        answer = receive(server, 9)
+        stdout = receive(server, int.from_bytes(answer[1:5], "big"))
+        stderr = receive(server, int.from_bytes(answer[5:9], "big"))
+    except OSError:
+        # Nobody there, or gone in the middle: an ADD may be half done, anything else may be redone.
+        if command == b"ADD" and stdin is not None:
+            write(1, BUSY)
+            return 1
+        return serve_in_process(stdin)
+    try:  # noqa: SIM105 - contextlib would have to be imported
+        write(2, stderr)
+    except OSError:
+        pass  # a closed stderr is the runtime's choice
+    try:
+        write(1, stdout)
+        server.send(b"\x06")  # received: without it the server takes an ADD back
+    except OSError:
+        return 1
+    return answer[0]
+
+
+def request(command: bytes) -> tuple[bytes, bytes, int | None]:
+    """Collect what the server needs: stdin, the environment's lines, the open namespace."""
+    lines = [b"@role=" + name().encode("utf-8", "surrogateescape")]
+    for key, value in posix.environ.items():
+        if key.startswith(b"CNI_") or key in (b"TRACEPARENT", b"TRACESTATE", b"BAGGAGE"):
+            lines.append(key + b"=" + value)
+    netns = None
+    if path := posix.environ.get(b"CNI_NETNS"):
+        try:
+            netns = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
+        except OSError as error:
+            lines.append(b"@netns_mistake=cannot be opened: " + str(error.strerror).encode())
+    stdin = b""
+    if command not in (b"", b"VERSION"):
+        try:
+            while chunk := posix.read(0, 65536):
+                stdin += chunk
+        except OSError as error:
+            lines.append(b"@stdin_mistake=cannot be read: " + str(error.strerror).encode())
+    return stdin, b"\0".join(lines), netns
+
+
+def name() -> str:
+    """The executable's own name: it chooses the role."""
+    return sys.argv[0].rpartition("/")[2]
+
+
+def send(server: _socket.socket, lines: bytes, stdin: bytes, netns: int | None) -> None:
+    """Send the request, and the namespace's descriptor with its first bytes."""
+    data = len(lines).to_bytes(4, "big") + len(stdin).to_bytes(4, "big") + lines + stdin
+    rights = []
+    if netns is not None:
+        fd = netns.to_bytes(4, sys.byteorder)
+        rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd)]
+    sent = server.sendmsg([data], rights)
+    server.sendall(data[sent:])
+    if netns is not None:
+        posix.close(netns)
+
+
+def receive(server: _socket.socket, count: int) -> bytes:
+    """Receive exactly *count* bytes."""
+    data = b""
+    while len(data) < count:
+        chunk = server.recv(count - len(data))
+        if not chunk:
+            raise OSError("the server went away")
+        data += chunk
+    return data
+
+
+def write(fd: int, data: bytes) -> None:
+    """Write all of *data*."""
+    while data:
+        data = data[posix.write(fd, data) :]
+
+
+def serve_in_process(stdin: bytes | None) -> int:
+    """Become the plugin; give it back the stdin that was read."""
+    if stdin is not None:
+        again = posix.memfd_create("stdin", 0)
+        write(again, stdin)
+        posix.lseek(again, 0, 0)
+        posix.dup2(again, 0)
+    environment = dict(posix.environ)
+    for key, value in SETTINGS.items():
+        environment[key.encode()] = value.encode()
+    posix.execve(IN_PROCESS[0], [*IN_PROCESS, name()], environment)
+
+
+sys.exit(main())
