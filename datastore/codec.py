@@ -52,7 +52,7 @@ def load(key: str, value: bytes) -> Document:
     """
     try:
         document = json.loads(value or b"{}")  # very old affinities are empty
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Invalid(f"etcd key {key}: value is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise Invalid(f"etcd key {key}: value is not a JSON object")
@@ -110,7 +110,7 @@ def decode_block(key: str, value: bytes) -> Block:
     document = load(key, value)
     with _reading(key):
         return Block(
-            cidr=ipaddress.ip_network(document["cidr"]),
+            cidr=_cidr(document["cidr"]),
             affinity=document.get("affinity"),
             allocations=tuple(document["allocations"]),
             unallocated=tuple(document["unallocated"]),
@@ -205,7 +205,7 @@ def decode_pool(key: str, value: bytes) -> Pool:
     document = load(key, value)
     with _reading(key):
         spec = document["spec"]
-        cidr = ipaddress.ip_network(spec["cidr"])
+        cidr = _cidr(spec["cidr"])
         return Pool(
             name=document["metadata"]["name"],
             cidr=cidr,
@@ -234,14 +234,16 @@ def encode_node(node: Node, stamp: Stamp, existing: bytes | None = None) -> byte
             "status": {},
         }
     )
-    bgp = dict((document.get("spec") or {}).get("bgp") or {})
+    with _reading(keys.node(node.name)):
+        spec = dict(document.get("spec") or {})
+        bgp = dict(spec.get("bgp") or {})
     if node.as_number is not None:
         bgp["asNumber"] = node.as_number
     if node.ipv4 is not None:
         bgp["ipv4Address"] = str(node.ipv4)
     if node.ipv6 is not None:
         bgp["ipv6Address"] = str(node.ipv6)
-    document["spec"] = {**(document.get("spec") or {}), "bgp": bgp}
+    document["spec"] = {**spec, "bgp": bgp}
     return dump(document)
 
 
@@ -250,10 +252,11 @@ def decode_node(key: str, value: bytes) -> Node:
     document = load(key, value)
     with _reading(key):
         bgp = (document.get("spec") or {}).get("bgp") or {}
+        ipv4, ipv6 = bgp.get("ipv4Address"), bgp.get("ipv6Address")
         return Node(
             name=document["metadata"]["name"],
-            ipv4=ipaddress.IPv4Interface(bgp["ipv4Address"]) if bgp.get("ipv4Address") else None,
-            ipv6=ipaddress.IPv6Interface(bgp["ipv6Address"]) if bgp.get("ipv6Address") else None,
+            ipv4=ipaddress.IPv4Interface(str(ipv4)) if ipv4 else None,
+            ipv6=ipaddress.IPv6Interface(str(ipv6)) if ipv6 else None,
             as_number=as_number(bgp.get("asNumber")),
             route_reflector_cluster_id=bgp.get("routeReflectorClusterID") or None,
             labels=document["metadata"].get("labels") or {},
@@ -275,8 +278,10 @@ def encode_endpoint(
     where = endpoint.id
     metadata = _metadata(where.name, stamp, where.namespace)
     if existing is not None:
-        old = load(keys.endpoint(where.namespace, where.name), existing).get("metadata") or {}
-        metadata |= {k: old[k] for k in ("uid", "creationTimestamp") if old.get(k)}
+        key = keys.endpoint(where.namespace, where.name)
+        old = load(key, existing).get("metadata") or {}
+        with _reading(key):
+            metadata |= {k: old[k] for k in ("uid", "creationTimestamp") if old.get(k)}
     metadata["labels"] = {
         **endpoint.labels,
         NAMESPACE_LABEL: where.namespace,
@@ -311,7 +316,7 @@ def decode_endpoint(key: str, value: bytes) -> WorkloadEndpoint:
                 ifname=spec.get("endpoint", ""),
             ),
             container_id=spec.get("containerID", ""),
-            networks=tuple(ipaddress.ip_network(n) for n in spec.get("ipNetworks") or ()),
+            networks=tuple(_cidr(n) for n in spec.get("ipNetworks") or ()),
             interface_name=spec.get("interfaceName", ""),
             mac=spec.get("mac", ""),
             profiles=tuple(spec.get("profiles") or ()),
@@ -349,6 +354,10 @@ def decode_bgp_configuration(key: str, value: bytes) -> BgpConfiguration:
         ).checked()
 
 
+def _cidr(value: Any) -> Network:
+    return ipaddress.ip_network(str(value))  # a number would be taken for an address
+
+
 class _reading:
     """Turn what a wrong document raises into ``Invalid`` that names its key."""
 
@@ -361,5 +370,5 @@ class _reading:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, KeyError):
             raise Invalid(f"etcd key {self.key}: field {error} is missing") from error
-        if isinstance(error, (ValueError, TypeError, AttributeError)):
+        if isinstance(error, (ValueError, TypeError, AttributeError, OverflowError)):
             raise Invalid(f"etcd key {self.key}: {error}") from error

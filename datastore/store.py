@@ -145,27 +145,30 @@ async def settle(store: Store, memory: Memory, decide: Callable[[], Decision[T]]
     """Decide, write, and decide again if somebody wrote first: THE compare-and-swap loop.
 
     *decide* is pure and looks only at *memory*, so it may run many times; what it does not know it
-    names in ``needs``. Nothing is read as long as the memory is right.
+    names in ``needs``. Nothing is read as long as the memory is right; a change that only expects
+    sees to it that it is, where an answer rests on it and nothing is to be written.
 
     Raises:
         Unavailable: the store does not answer, or others wrote first ``MAX_ATTEMPTS`` times.
     """
+    contested: Iterable[str] = ()
     for attempt in range(MAX_ATTEMPTS):
         decision = decide()
         if decision.needs:
             await _read(store, memory, decision.needs)
             continue
         change = decision.change
-        if not change.put and not change.delete:
+        if not change.operations:
             return decision.outcome
         answer = await store.commit(change)
         if isinstance(answer, Committed):
             memory.learn(answer.revision, _written(change, answer.revision))
             return decision.outcome
         memory.learn(answer.revision, answer.actual)
+        contested = change.expect
         await asyncio.sleep(random.uniform(0, min(MAX_PAUSE_S, 0.001 * 2**attempt)))
     raise Unavailable(
-        f"etcd: others changed {', '.join(sorted(decision.change.expect))} "
+        f"etcd: others changed {', '.join(sorted(contested))} "
         f"{MAX_ATTEMPTS} times in a row; try again"
     )
 

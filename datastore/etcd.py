@@ -1,0 +1,179 @@
+"""The Store on etcd v3.
+
+Edge: gRPC, by way of ``etcd_session.py``. Translates ranges, changes and events, decides nothing.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from itertools import groupby
+
+from datastore import etcd_pb2 as pb
+from datastore.config import EtcdConfig
+from datastore.etcd_session import Session
+from datastore.store import (
+    MAX_OPERATIONS,
+    Change,
+    Committed,
+    Doubt,
+    Entry,
+    Events,
+    Rejected,
+    Snapshot,
+    disjoint,
+)
+
+
+class EtcdStore:
+    """A cluster, reached over any of its endpoints. Must be made and used in one event loop.
+
+    A call that fails is tried again at the next endpoint until *deadline_s* is over; an attempt
+    that has no answer after *attempt_s* counts as failed, so that a member that froze is left.
+    """
+
+    def __init__(
+        self,
+        config: EtcdConfig,
+        *,
+        deadline_s: float = 5.0,
+        attempt_s: float = 1.5,
+        keepalive_s: float = 10.0,
+    ) -> None:
+        self._session = Session(
+            config, deadline_s=deadline_s, attempt_s=attempt_s, keepalive_s=keepalive_s
+        )
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint that the next call goes to first."""
+        return self._session.endpoint
+
+    @property
+    def cluster_id(self) -> int:
+        """The cluster that answered last; 0 before the first answer."""
+        return self._session.lineage.cluster_id
+
+    @property
+    def epoch(self) -> int:
+        """Grows when the store turns out to be another one (restored from a backup, made anew).
+
+        Whatever was remembered from an earlier epoch, revisions above all, is of another store.
+        It is counted when an answer shows it, so look after the call.
+        """
+        return self._session.lineage.epoch
+
+    async def read(self, *ranges: str, keys_only: bool = False) -> Snapshot:
+        """Return what the ranges hold, all at one revision, with every earlier write in it."""
+        revision = 0  # the newest
+        entries: dict[str, Entry] = {}
+        for i in range(0, max(len(ranges), 1), MAX_OPERATIONS):
+            some = ranges[i : i + MAX_OPERATIONS]
+            request = pb.TxnRequest(success=[_range_op(r, keys_only, revision) for r in some])
+            response = await self._session.txn(request)
+            entries |= {entry.key: entry for entry in _entries(response)}
+            revision = revision or response.header.revision
+        return Snapshot(revision, entries)
+
+    async def commit(self, change: Change) -> Committed | Rejected:
+        """Make the change if nobody changed an expected key.
+
+        An attempt without an answer may have been carried out; trying again is safe because the
+        expectations guard it. It is then **rejected**, and the actual entries are those of our
+        own first attempt: the caller decides again and finds its work done. A change that expects
+        nothing puts and deletes the same once more.
+        """
+        response = await self._session.txn(_txn(change))
+        revision = response.header.revision
+        if response.succeeded:
+            return Committed(revision)
+        present = {entry.key: entry for entry in _entries(response)}
+        return Rejected(revision, {key: present.get(key) for key in change.expect})
+
+    async def watch(self, ranges: frozenset[str], after: int) -> AsyncGenerator[Events, None]:
+        """Yield what changes after revision *after*: each range in order, in whole revisions.
+
+        Raises:
+            Doubt: list again.
+        """
+        requests = [_watch(text, after + 1) for text in sorted(disjoint(ranges))]
+        delivered: dict[int, int] = {}
+        async with aclosing(self._session.watch(requests, after)) as responses:
+            async for response in responses:
+                last = delivered.get(response.watch_id, after)
+                # etcd never splits a revision unless asked to (fragment).
+                for revision, events in groupby(response.events, lambda e: e.kv.mod_revision):
+                    if revision <= last:
+                        raise Doubt(f"etcd: watch went back from revision {last} to {revision}")
+                    delivered[response.watch_id] = last = revision
+                    yield Events(revision, dict(_change(event) for event in events))
+
+    async def close(self) -> None:
+        """Close every channel; whatever is in flight is cancelled."""
+        await self._session.close()
+
+
+def _txn(change: Change) -> pb.TxnRequest:
+    puts = [
+        pb.RequestOp(request_put=pb.PutRequest(key=_bytes(key), value=value))
+        for key, value in change.put.items()
+    ]
+    deletes = [
+        pb.RequestOp(request_delete_range=pb.DeleteRangeRequest(key=_bytes(key)))
+        for key in sorted(change.delete)
+    ]
+    return pb.TxnRequest(
+        compare=[
+            pb.Compare(
+                target=pb.Compare.MOD,
+                result=pb.Compare.EQUAL,
+                key=_bytes(key),
+                mod_revision=revision,
+            )
+            for key, revision in change.expect.items()
+        ],
+        success=puts + deletes,
+        failure=[_range_op(key) for key in change.expect],
+    )
+
+
+def _range_op(text: str, keys_only: bool = False, revision: int = 0) -> pb.RequestOp:
+    key, end = _interval(text)
+    return pb.RequestOp(
+        request_range=pb.RangeRequest(
+            key=key, range_end=end, keys_only=keys_only, revision=revision
+        )
+    )
+
+
+def _watch(text: str, start_revision: int) -> pb.WatchCreateRequest:
+    key, end = _interval(text)
+    return pb.WatchCreateRequest(key=key, range_end=end, start_revision=start_revision)
+
+
+def _entries(response: pb.TxnResponse) -> list[Entry]:
+    return [
+        Entry(_text(kv.key), kv.value, kv.mod_revision)
+        for part in response.responses
+        for kv in part.response_range.kvs
+    ]
+
+
+def _change(event: pb.Event) -> tuple[str, Entry | None]:
+    key = _text(event.kv.key)
+    if event.type == pb.Event.DELETE:
+        return key, None
+    return key, Entry(key, event.kv.value, event.kv.mod_revision)
+
+
+def _interval(text: str) -> tuple[bytes, bytes]:
+    """The first key of a range and the first one after it; b"" if it is the one key."""
+    key = _bytes(text)
+    return key, (key[:-1] + b"0" if key.endswith(b"/") else b"")  # "0" comes right after "/"
+
+
+# Somebody else's key may be anything; it must survive the way there and back.
+def _bytes(key: str) -> bytes:
+    return key.encode(errors="surrogateescape")
+
+
+def _text(key: bytes) -> str:
+    return key.decode(errors="surrogateescape")

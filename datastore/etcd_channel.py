@@ -1,0 +1,173 @@
+"""One gRPC channel to one etcd endpoint, and what its failures mean.
+
+Edge: gRPC and the certificate files.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeGuard
+
+import grpc
+import grpc.aio
+
+from datamodel.errors import Invalid
+from datastore import etcd_pb2 as pb
+from datastore.config import EtcdConfig
+from datastore.etcd_pb2_grpc import AuthStub, KVStub, WatchStub
+
+WatchCall = grpc.aio.StreamStreamCall["pb.WatchRequest", "pb.WatchResponse"]
+
+_MAX_ANSWER_BYTES = 64 * 1024 * 1024  # a list of all blocks; gRPC's own limit is 4 MiB
+_LONGEST_CONNECT_MS = 3000
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """The calls that one endpoint takes."""
+
+    endpoint: str
+    channel: grpc.aio.Channel
+    txn: grpc.aio.UnaryUnaryMultiCallable[pb.TxnRequest, pb.TxnResponse]
+    watch: grpc.aio.StreamStreamMultiCallable[pb.WatchRequest, pb.WatchResponse]
+    authenticate: grpc.aio.UnaryUnaryMultiCallable[pb.AuthenticateRequest, pb.AuthenticateResponse]
+
+    async def close(self) -> None:
+        """Close the channel and cancel what is in flight."""
+        await self.channel.close()
+
+
+def connect(config: EtcdConfig, endpoint: str, keepalive_s: float) -> Connection:
+    """Make a channel; it connects at the first call and again whenever it has lost its peer.
+
+    Raises:
+        Invalid: a certificate file cannot be read.
+    """
+    scheme, _, target = endpoint.partition("://")
+    options = _options(keepalive_s)
+    channel = (
+        grpc.aio.secure_channel(target, _credentials(config), options)
+        if scheme == "https"
+        else grpc.aio.insecure_channel(target, options)
+    )
+    return Connection(
+        endpoint=endpoint,
+        channel=channel,
+        # The generated stubs have no types.
+        txn=KVStub(channel).Txn,
+        watch=WatchStub(channel).Watch,
+        authenticate=AuthStub(channel).Authenticate,
+    )
+
+
+def _options(keepalive_s: float) -> list[tuple[str, int]]:
+    return [
+        # A member that stalls keeps its connections open: without pings a watch on it waits for
+        # ever (etcd#8980). etcd takes a ping every 5 s, and only while a call is open; who sends
+        # more is told to go away ("too_many_pings").
+        # How long it waits for the answer, grpcio 1.85 takes from ping_timeout (else 60 s).
+        ("grpc.keepalive_time_ms", int(keepalive_s * 1000)),
+        ("grpc.keepalive_timeout_ms", int(keepalive_s * 500)),
+        ("grpc.http2.ping_timeout_ms", int(keepalive_s * 500)),
+        ("grpc.keepalive_permit_without_calls", 0),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 1000),
+        # Despite its name also how long one attempt to connect may take (20 s by default).
+        ("grpc.min_reconnect_backoff_ms", _LONGEST_CONNECT_MS),
+        ("grpc.max_receive_message_length", _MAX_ANSWER_BYTES),
+        ("grpc.enable_http_proxy", 0),
+        ("grpc.service_config_disable_resolution", 1),  # no DNS lookups of settings
+        ("grpc.enable_retries", 0),  # the session retries, and knows how often
+        ("grpc.use_local_subchannel_pool", 1),  # share no connection and no backoff with others
+    ]
+
+
+def _credentials(config: EtcdConfig) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(
+        root_certificates=_content("ETCD_CA_CERT_FILE", config.ca_cert_file),
+        private_key=_content("ETCD_KEY_FILE", config.key_file),
+        certificate_chain=_content("ETCD_CERT_FILE", config.cert_file),
+    )
+
+
+def _content(variable: str, path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Invalid(f"{variable}: {path} cannot be read: {error.strerror}") from error
+
+
+def metadata(token: str | None) -> tuple[tuple[str, str], ...]:
+    """What goes with every call: a member without a leader is to refuse it instead of waiting."""
+    return (("hasleader", "true"), *((("token", token),) if token else ()))
+
+
+# ---- failures ----------------------------------------------------------------------------------
+
+_REFUSALS = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
+# Of the same codes, but it passes.
+_PASSING = ("too many requests", "database space exceeded")
+_OLD_TOKEN = ("invalid auth token", "revision of auth store is old", "user name is empty")
+
+_REMEDIES = {
+    "invalid user ID or password": "check ETCD_USERNAME and ETCD_PASSWORD",
+    "user name is empty": "it wants a user: set ETCD_USERNAME and ETCD_PASSWORD",
+    "invalid auth token": "it wants a user: set ETCD_USERNAME and ETCD_PASSWORD",
+    "permission denied": "grant the user read and write below /calico/",
+    "too large": "raise etcd's --max-request-bytes",
+    "CLIENT: Received message larger": "remove what is not used, see calicoctl ipam check",
+    "larger than max": "raise etcd's --max-request-bytes",
+    "too many operations": "raise etcd's --max-txn-ops",
+    "unknown service": "it is no etcd v3, check ETCD_ENDPOINTS",
+}
+
+_PLAIN_WORDS = {
+    "Connection refused": "connection refused",
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not one that ETCD_CA_CERT_FILE vouches for",
+    "Ssl handshake failed": "TLS handshake failed",
+    "database space exceeded": "its database is full: compact, defragment, disarm the alarm",
+}
+
+
+def is_old_token(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a new token may help."""
+    return any(text in (error.details() or "") for text in _OLD_TOKEN)
+
+
+def is_refusal(
+    error: grpc.aio.AioRpcError | TimeoutError, *, has_user: bool
+) -> TypeGuard[grpc.aio.AioRpcError]:
+    """Whether the same request would be refused again, by whichever member."""
+    if isinstance(error, TimeoutError):
+        return False
+    if has_user and is_old_token(error):
+        return False  # a member that lags does not know the newest token yet
+    detail = error.details() or ""
+    return error.code() in _REFUSALS and not any(text in detail for text in _PASSING)
+
+
+def refusal(endpoint: str, error: grpc.aio.AioRpcError) -> str:
+    """Say who refuses, why, and what to do about it."""
+    remedies = (what for text, what in _REMEDIES.items() if text in (error.details() or ""))
+    what_to_do = next(remedies, None)
+    text = f"etcd {endpoint}: refuses the request ({reason(error)})"
+    return f"{text}; {what_to_do}" if what_to_do else text
+
+
+def reason(error: BaseException) -> str:
+    """Say in a few words why an attempt came to nothing."""
+    if not isinstance(error, grpc.aio.AioRpcError):
+        return "no answer in time" if isinstance(error, TimeoutError) else "the call was over"
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return "no answer in time"
+    detail = error.details() or error.code().name
+    plain = (words for text, words in _PLAIN_WORDS.items() if text in detail)
+    return next(plain, detail.removeprefix("etcdserver: "))

@@ -1,0 +1,32 @@
+"""Fixtures that several folders share."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import hypothesis
+import pytest
+
+from datastore.etcd import EtcdStore
+from datastore.store import MAX_OPERATIONS, Change
+from tests.etcd_server import EtcdServer
+
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("ocicat", deadline=None)
+hypothesis.settings.load_profile("ocicat")
+
+
+@pytest.fixture(scope="session")
+def etcd() -> Iterator[EtcdServer]:
+    """A running etcd of one member; whoever uses it leaves it running."""
+    with EtcdServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def empty_etcd_store(etcd: EtcdServer) -> AsyncIterator[EtcdStore]:
+    """A client of the shared etcd, with no keys left of earlier tests."""
+    store = EtcdStore(etcd.config)
+    keys = list((await store.read("/", keys_only=True)).entries)
+    for i in range(0, len(keys), MAX_OPERATIONS):
+        await store.commit(Change(delete=frozenset(keys[i : i + MAX_OPERATIONS])))
+    yield store
+    await store.close()
