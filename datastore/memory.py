@@ -1,6 +1,6 @@
 """The Store in a dictionary, with etcd's revisions, history and limits.
 
-Pure: no I/O. It passes the same contract tests as ``etcd.py``; made for tests and trials.
+No I/O. It passes the same contract tests as ``etcd.py``; made for tests and trials.
 """
 
 import asyncio
