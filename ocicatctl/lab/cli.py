@@ -6,7 +6,8 @@ import sys
 import click
 
 from ocicatctl.lab import system
-from ocicatctl.lab.lab import DAEMONS, Lab, established
+from ocicatctl.lab.daemons import DAEMONS, established, running
+from ocicatctl.lab.lab import Lab
 from ocicatctl.lab.spec import DEFAULT_NAME
 from ocicatctl.table import columns
 
@@ -57,9 +58,9 @@ def status(name: str) -> None:
     cluster = Lab(name)
     nodes = []
     for node in cluster.nodes:
-        running = cluster.running(node)
-        down = [daemon for daemon in DAEMONS if daemon not in running]
-        count = str(established(node)) if "bird" in running else "-"
+        alive = running(node)
+        down = [daemon for daemon in DAEMONS if daemon not in alive]
+        count = str(established(node)) if "bird" in alive else "-"
         daemons = "run" if not down else f"not running: {', '.join(down)}"
         nodes.append([node.name, node.namespace, str(node.address), daemons, count])
     click.echo(columns(["NODE", "NAMESPACE", "ADDRESS", "DAEMONS", "SESSIONS"], nodes), nl=False)

@@ -7,9 +7,10 @@ import time
 
 import click
 
-from datamodel.errors import OcicatError
+from datamodel.errors import Invalid, OcicatError
 from ocicatctl.lab import show
-from ocicatctl.lab.lab import Lab, bird_routes
+from ocicatctl.lab.daemons import bird_routes
+from ocicatctl.lab.lab import Lab
 from ocicatctl.lab.show import Matrix, place_of_node, place_of_pod
 
 PODS_PER_NODE = 2
@@ -28,9 +29,7 @@ def demo(name: str, nodes: int) -> None:
     """
     lab = Lab(name, lambda text: click.echo(f"  {text}"))
     begun = time.monotonic()
-    if lab.spec.directory.exists():
-        _title("A lab of that name is still there: removing it")
-        lab.down()
+    _clear_the_stage(lab)
     _title(f"{nodes} nodes in network namespaces, one etcd, BIRD 2 and our daemons on every node")
     lab.up(nodes)
     before = {node.name: bird_routes(node) for node in lab.nodes}
@@ -53,6 +52,21 @@ def demo(name: str, nodes: int) -> None:
         f"Done in {time.monotonic() - begun:.0f} s; the lab is removed. Play with one: "
         "ocicatctl lab up"
     )
+
+
+def _clear_the_stage(lab: Lab) -> None:
+    """Remove what a demonstration that broke off left; a lab that somebody plays with stays."""
+    mark = lab.spec.directory / "demo"
+    if lab.spec.directory.exists():
+        if not mark.exists():
+            raise Invalid(
+                f"lab {lab.spec.name}: is up; take it down with ocicatctl lab down, "
+                "or show the demonstration under another --name"
+            )
+        _title("An earlier demonstration broke off: removing what is left of it")
+        lab.down()
+    lab.spec.directory.mkdir(parents=True)
+    mark.touch()
 
 
 def show_cluster(lab: Lab) -> None:

@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ocicatctl.lab import system
-from ocicatctl.lab.lab import Lab, LabPod
+from ocicatctl.lab import etcd, system
+from ocicatctl.lab.lab import Lab
+from ocicatctl.lab.pods import LabPod
 from ocicatctl.lab.spec import NodeSpec
 from ocicatctl.table import box
 
@@ -119,7 +120,7 @@ def leftovers(lab: Lab) -> Leftovers:
         "/calico/ipam/v2/handle/",
         "/calico/resources/v3/projectcalico.org/workloadendpoints/",
     ):
-        found += [f"etcd: {key}" for key in lab.keys(prefix)]
+        found += [f"etcd: {key}" for key in etcd.keys(lab.spec, prefix)]
     found += [f"etcd: {line}" for line in _blocks_in_use(lab)]
     return Leftovers(tuple(found))
 
@@ -129,5 +130,5 @@ def _spooled(node: NodeSpec) -> list[Path]:
 
 
 def _blocks_in_use(lab: Lab) -> list[str]:
-    listing = lab.etcdctl("get", "--prefix", "/calico/ipam/v2/assignment/").stdout
+    listing = etcd.etcdctl(lab.spec, "get", "--prefix", "/calico/ipam/v2/assignment/").stdout
     return [line[:100] for line in listing.splitlines() if re.search(r'"handle_id"', line)]

@@ -55,20 +55,25 @@ def run(
     return done
 
 
-def start(
-    *command: str | Path, namespace: str, environment: Mapping[str, str], log: Path
-) -> subprocess.Popen[bytes]:
-    """Start a daemon in a namespace; it outlives us. What it prints is appended to *log*."""
-    with log.open("ab") as out:
-        return subprocess.Popen(
-            [*_inside(namespace), *map(str, command)],
-            env={**BASE_ENVIRONMENT, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-            cwd="/",
-        )
+def start(*command: str | Path, namespace: str, environment: Mapping[str, str], log: Path) -> int:
+    """Start a daemon in a namespace; it outlives us. What it prints is appended to *log*.
+
+    Returns:
+        Its process id.
+    """
+    line = [*_inside(namespace), *map(str, command)]
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    return os.posix_spawn(
+        "/usr/bin/nsenter",
+        line,
+        {**BASE_ENVIRONMENT, **environment},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
 
 
 def _inside(namespace: str | None) -> list[str]:
