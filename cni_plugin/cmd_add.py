@@ -77,7 +77,7 @@ def _ask(args: CmdArgs, parts: Parts, links: PodNet) -> PendingAllocation:
     profile = f"kns.{namespace}" if is_kubernetes else args.attachment.network
     endpoint = Recorded(links.host.name, links.pod.mac, (profile,))
     return parts.ipam.allocate(
-        args.attachment, args.pod, endpoint, args.conf.pools, parts.add_timeout_s
+        args.attachment, args.pod, endpoint, args.conf.pools, parts.allocate_timeout_s
     )
 
 

@@ -29,7 +29,7 @@ def cmd_check(args: CmdArgs, parts: Parts) -> None:
     netns_fd = netns_of(args)
     if args.conf.prev_result is None:
         raise CniError(INVALID_CONFIG, "prevResult: is missing; CHECK needs the result of ADD")
-    holding = parts.ipam.get(args.attachment, args.pod, parts.add_timeout_s)
+    holding = parts.ipam.get(args.attachment, args.pod, parts.allocate_timeout_s)
     if not holding.addresses:
         raise Differs(f"ipamd holds no address for {args.attachment.handle_id}")
     network = _with_names(args, holding.interface_name)

@@ -8,7 +8,7 @@ import logging
 
 from cni_plugin import dataplane
 from cni_plugin.args import CmdArgs
-from cni_plugin.parts import RELEASE_TIMEOUT_S, Parts
+from cni_plugin.parts import Parts
 from cni_plugin.podnet import host_names
 from datamodel.attachment import Attachment, Pod
 from datamodel.errors import Unavailable
@@ -39,7 +39,7 @@ def remove_link(attachment: Attachment, pod: Pod | None, parts: Parts) -> None:
 def give_back(attachment: Attachment, pod: Pod | None, parts: Parts) -> None:
     """Release addresses, handle and endpoint; if ipamd does not answer, spool that for later."""
     try:
-        parts.ipam.release(attachment, pod, RELEASE_TIMEOUT_S)
+        parts.ipam.release(attachment, pod, parts.release_timeout_s)
     except Unavailable as error:
         parts.spool.put(attachment, pod)
         log.warning("release of %s is spooled: %s", attachment.handle_id, error)

@@ -6,9 +6,12 @@ checked: a link that is somebody else's is never touched.
 
 import contextlib
 import errno
+import fcntl
 import os
 import socket
+import struct
 import threading
+import time
 from collections.abc import Iterator
 from ipaddress import IPv4Interface
 from typing import Any
@@ -24,6 +27,9 @@ from datamodel.errors import Invalid, Unavailable
 RTPROT_BOOT = 3  # Calico's for pod routes; `ip route` leaves it out
 NUD_PERMANENT = 0x80
 IFF_UP = 1
+IFF_RUNNING = 0x40
+SIOCGIFFLAGS = 0x8913
+RUNNING_TIMEOUT_S = 2.5  # as the reference bridge plugin waits
 
 
 class LinkTaken(Invalid):
@@ -136,8 +142,28 @@ def setup(network: PodNet, netns_fd: int) -> None:
         index = socket.if_nametoindex(network.pod.name)
         pod.link("set", index=index, state="up")
         _setup_side(pod, index, network.pod)
+        _wait_until_running(network.pod.name)
     with _kernel(f"link {network.host.name}"):
         _setup_side(_host(), socket.if_nametoindex(network.host.name), network.host)
+        _wait_until_running(network.host.name)
+
+
+def _wait_until_running(name: str) -> None:
+    """Wait until packets pass: a link that is up drops them until the kernel has seen its carrier.
+
+    Raises:
+        TimeoutError: it has not in ``RUNNING_TIMEOUT_S``.
+    """
+    deadline = time.monotonic() + RUNNING_TIMEOUT_S
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        request = struct.pack("16sH14x", name.encode(), 0)
+        while True:
+            (flags,) = struct.unpack_from("H", fcntl.ioctl(probe, SIOCGIFFLAGS, request), 16)
+            if flags & IFF_RUNNING:
+                return
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no carrier after {RUNNING_TIMEOUT_S:g} s")
+            time.sleep(0.0005)
 
 
 def _setup_side(ip: IPRoute, index: int, side: Side) -> None:

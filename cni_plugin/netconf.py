@@ -43,8 +43,8 @@ def parse(stdin: bytes) -> "Keys":
         CniError: 6, it is none; 7, it is ``null``.
     """
     try:
-        document = json.loads(stdin)
-    except ValueError as error:
+        document = json.loads(stdin.decode())
+    except (ValueError, RecursionError) as error:
         raise CniError(
             DECODING_FAILURE, f"network configuration on stdin: is not JSON: {error}"
         ) from error
@@ -164,5 +164,5 @@ def _pool_mistakes(pools: tuple[str, ...]) -> list[str]:
         try:
             ipaddress.IPv4Network(pool)
         except ValueError as error:
-            found.append(f"ipam.ipv4_pools: {error}")
+            found.append(f"ipam.ipv4_pools: {pool!r} is not an IPv4 range: {error}")
     return found

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from cni_plugin.spool import Spool
 from ipam_api.client import IpamClient
 
-ADD_TIMEOUT_S = 10.0
+ADD_TIMEOUT_S = 10.0  # for an ADD as a whole
 RELEASE_TIMEOUT_S = 3.0  # then the release is spooled
 
 
@@ -48,3 +48,13 @@ class Parts:
     spool: Spool
     add_timeout_s: float = ADD_TIMEOUT_S
     locks: Locks = field(default_factory=Locks)
+
+    @property
+    def allocate_timeout_s(self) -> float:
+        """How long an ADD waits for ipamd; the rest is for taking it back if that was in vain."""
+        return 0.7 * self.add_timeout_s
+
+    @property
+    def release_timeout_s(self) -> float:
+        """How long a release may take before it is spooled."""
+        return min(RELEASE_TIMEOUT_S, 0.3 * self.add_timeout_s)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cni_plugin import skel, wire
 from cni_plugin.config import Config, make_parts, read_config
-from cni_plugin.parts import Parts
+from cni_plugin.parts import RELEASE_TIMEOUT_S, Parts
 from datamodel.errors import OcicatError
 
 log = logging.getLogger("cni_plugin")
@@ -79,13 +79,17 @@ def _drain(parts: Parts, stop: threading.Event) -> None:
     while not stop.is_set():
         try:
             delivered = parts.spool.deliver(
-                lambda attachment, pod: parts.ipam.release(attachment, pod, timeout_s=10)
+                lambda attachment, pod: parts.ipam.release(attachment, pod, RELEASE_TIMEOUT_S)
             )
             if delivered:
                 log.info("delivered %d spooled releases", delivered)
         except (OcicatError, OSError) as error:
             log.warning("spooled releases wait: %s", error)
         stop.wait(DRAIN_PAUSE_S)
+
+
+class _NothingSent(Exception):
+    """The connection was closed before its first byte."""
 
 
 def _serve_call(connection: socket.socket, parts: Parts) -> None:
@@ -103,6 +107,8 @@ def _serve_call(connection: socket.socket, parts: Parts) -> None:
             )
             answer = skel.run(invocation, parts)
             _deliver(connection, answer)
+        except _NothingSent:
+            pass  # somebody looked whether we listen
         except (OSError, ValueError) as error:
             log.warning("call broken off: %s", error)
         except Exception:
@@ -144,7 +150,7 @@ def _receive(connection: socket.socket, count: int, fds: list[int]) -> bytes:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 fds.extend(array.array("i", payload))
         if not data:
-            raise ConnectionResetError("the launcher went away")
+            raise _NothingSent if not chunks else ConnectionResetError("the launcher went away")
         chunks += data
     return bytes(chunks)
 

@@ -8,8 +8,10 @@ import contextlib
 import fcntl
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from datamodel.attachment import Attachment, Pod
 
@@ -23,14 +25,6 @@ class Spool:
     def _entry(self, attachment: Attachment) -> Path:
         return self._directory / f"{attachment.digest}.json"
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Keep delivery and taking back apart, across processes."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        with open(self._directory / "lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
     def put(self, attachment: Attachment, pod: Pod | None) -> None:
         """Remember to release the attachment. On disk when this returns.
 
@@ -38,22 +32,24 @@ class Spool:
             OSError: it could not be written.
         """
         entry = self._entry(attachment)
+        if entry.exists():
+            return  # says the same; a new file would not be covered by the lock on the old one
         names = [attachment.network, attachment.container_id, attachment.ifname]
         document = {"attachment": names, "pod": [pod.namespace, pod.name] if pod else None}
-        with self._locked():
-            temporary = entry.with_suffix(".new")
-            with open(temporary, "w") as f:
-                json.dump(document, f)
-                f.flush()
-                os.fsync(f.fileno())
-            temporary.replace(entry)
+        self._directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=self._directory, delete=False) as temporary:
+            json.dump(document, temporary)
+            temporary.flush()
+            os.fsync(temporary.fileno())
+        os.replace(temporary.name, entry)
 
     def take_back(self, attachment: Attachment) -> None:
-        """Forget the attachment's release: it is being added again."""
+        """Forget the attachment's release: it is being added again.
+
+        If it is being delivered at this moment, wait until it is.
+        """
         entry = self._entry(attachment)
-        if not entry.exists():  # the usual case, without the lock
-            return
-        with self._locked():
+        with contextlib.suppress(FileNotFoundError), _locked(entry):
             entry.unlink(missing_ok=True)
 
     def deliver(self, release: Callable[[Attachment, Pod | None], None]) -> int:
@@ -67,17 +63,29 @@ class Spool:
         """
         delivered = 0
         for entry in sorted(self._directory.glob("*.json")):
-            with self._locked():
+            with contextlib.suppress(FileNotFoundError), _locked(entry) as file:
                 try:
-                    document = json.loads(entry.read_text())
-                    attachment = Attachment(*document["attachment"])
-                    pod = Pod(*document["pod"]) if document["pod"] else None
-                except FileNotFoundError:
-                    continue  # taken back meanwhile
+                    attachment, pod = _read(file)
                 except (ValueError, KeyError, TypeError):
                     entry.rename(entry.with_suffix(".unreadable"))
                     continue
+                if not entry.exists():
+                    continue  # taken back while we waited for the lock
                 release(attachment, pod)
                 entry.unlink(missing_ok=True)
                 delivered += 1
         return delivered
+
+
+@contextlib.contextmanager
+def _locked(entry: Path) -> Iterator[IO[str]]:
+    """Keep delivery and taking back of one entry apart, across processes."""
+    with open(entry) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+def _read(file: IO[str]) -> tuple[Attachment, Pod | None]:
+    document = json.load(file)
+    pod = document["pod"]
+    return Attachment(*document["attachment"]), Pod(*pod) if pod else None
