@@ -1,0 +1,87 @@
+"""CHECK names what somebody changed behind our back, on either side."""
+
+import pytest
+
+from ocicatctl.lab import etcd, system
+from ocicatctl.lab.runtime import PluginError
+
+
+@pytest.fixture
+def pod(lab, node):
+    return lab.add_pod(node, "web")
+
+
+@pytest.fixture
+def checked(lab, node, pod):
+    def check():
+        with pytest.raises(PluginError) as caught:
+            lab.runtime(node).check(pod.container, pod.result)
+        return caught.value.document["msg"]
+
+    return check
+
+
+def test_check_is_content_with_what_add_made(lab, node, pod):
+    lab.runtime(node).check(pod.container, pod.result)
+
+
+DAMAGE = {
+    "address": ("pod", "addr flush dev eth0", "address {ip}/32 of link eth0"),
+    "default route": ("pod", "route del default", "route 0.0.0.0/0 via 169.254.1.1"),
+    "next hop's route": ("pod", "route flush 169.254.1.1", "route 169.254.1.1/32"),
+    "next hop's neighbour": ("pod", "neigh flush all", "neighbour 169.254.1.1"),
+    "pod's link down": ("pod", "link set eth0 down", "link eth0 in the container is down"),
+    "host route": ("node", "route del {ip}", "route {ip}/32"),
+    "host neighbour": ("node", "neigh del {ip} dev {link}", "neighbour {ip}"),
+    "host link down": ("node", "link set {link} down", "link {link} on the host is down"),
+    "host MAC": ("node", "link set {link} address 02:00:00:00:00:01", "02:00:00:00:00:01"),
+    "host link": ("node", "link del {link}", "link {link} is missing on the host"),
+    "alias": ("node", "link set {link} alias mine", "mine's"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_check_names_the_damage(node, pod, checked, damage):
+    where, command, expected = DAMAGE[damage]
+    names = {"ip": pod.address, "link": pod.result["interfaces"][0]["name"]}
+    namespace = pod.namespace if where == "pod" else node.namespace
+    if damage == "next hop's neighbour":
+        command = "neigh del 169.254.1.1 dev eth0"
+
+    system.run("ip", *command.format(**names).split(), namespace=namespace)
+    message = checked()
+
+    assert expected.format(**names) in message
+    if damage == "alias":
+        _restore_alias(node, pod, names["link"])
+
+
+def _restore_alias(node, pod, link):
+    """Else the DEL after the test would, rightly, not touch the link."""
+    system.run("ip", "link", "del", link, namespace=node.namespace)
+
+
+def test_check_names_a_sysctl(node, pod, checked):
+    link = pod.result["interfaces"][0]["name"]
+
+    system.run("sysctl", "-w", f"net.ipv4.conf.{link}.proxy_arp=0", namespace=node.namespace)
+
+    assert f"sysctl net/ipv4/conf/{link}/proxy_arp is 0 instead of 1" in checked()
+
+
+def test_check_names_an_address_that_is_not_held_any_more(lab, pod, checked):
+    key = "/calico/ipam/v2/handle/k8s-pod-network." + pod.container.id
+    value = etcd.etcdctl(lab.spec, "get", "--print-value-only", key).stdout.strip()
+    etcd.etcdctl(lab.spec, "del", key)
+
+    message = checked()
+
+    etcd.etcdctl(lab.spec, "put", key, value)
+    assert "ipamd holds no address" in message
+
+
+def test_check_leaves_additions_of_others_alone(lab, node, pod):
+    system.run("ip", "addr", "add", "10.9.9.9/32", "dev", "eth0", namespace=pod.namespace)
+    system.run("ip", "route", "add", "10.8.0.0/16", "dev", "eth0", namespace=pod.namespace)
+
+    lab.runtime(node).check(pod.container, pod.result)
