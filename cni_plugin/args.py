@@ -15,7 +15,7 @@ from cni_plugin.cni_error import (
     IO_FAILURE,
     CniError,
 )
-from cni_plugin.netconf import NetConf
+from cni_plugin.netconf import NetConf, netconf_of
 from datamodel.attachment import Attachment, Pod
 
 # What each command cannot do without, in the order in which a complaint lists them.
@@ -78,7 +78,8 @@ def parse(invocation: Invocation, command: str) -> CmdArgs:
         netns=environment.get("CNI_NETNS", ""),
         netns_fd=invocation.netns_fd,
         netns_mistake=invocation.netns_mistake,
-        conf=netconf.netconf_of(keys, network, version),
+        # A DEL uses nothing else, and must not fail for what was edited after its ADD.
+        conf=NetConf(version, network) if command == "DEL" else netconf_of(keys, network, version),
     )
 
 
@@ -102,6 +103,8 @@ def ifname_mistake(ifname: str) -> str:
     Beyond the specification's rules: the kernel would expand ``%d``, and ``all`` and ``default``
     are directories among the per-link sysctls.
     """
+    if any("\ud800" <= c <= "\udfff" for c in ifname):  # how Python keeps bytes that are no text
+        return "interface name is not UTF-8"
     if len(ifname.encode()) > IFNAME_MAX_BYTES:
         return "interface name is too long"
     if ifname in (".", ".."):

@@ -29,11 +29,11 @@ class NetConf:
 
     cni_version: str
     name: str
-    mtu: int | None  # None: the kernel's default
-    pools: tuple[str, ...]  # IPv4 pools wanted, names or CIDRs
-    is_kubernetes: bool  # policy.type is "k8s": Calico's profiles per namespace
-    allows_ip_forwarding: bool
-    prev_result: Mapping[str, Any] | None
+    mtu: int | None = None  # None: the kernel's default
+    pools: tuple[str, ...] = ()  # IPv4 pools wanted, names or CIDRs
+    is_kubernetes: bool = False  # policy.type is "k8s": Calico's profiles per namespace
+    allows_ip_forwarding: bool = False
+    prev_result: Mapping[str, Any] | None = None
 
 
 def parse(stdin: bytes) -> "Keys":
@@ -139,7 +139,7 @@ def netconf_of(keys: Keys, name: str, version: str) -> NetConf:
         ),
         prev_result=read(keys, "prevResult", dict, None),
     )
-    mistakes += _pool_mistakes(conf.pools)
+    mistakes += _pool_mistakes(conf.pools) + _result_mistakes(conf.prev_result or {})
     kind = read(ipam, "type", str, IPAM_TYPES[0])
     families = {
         v: str(read(ipam, f"assign_ipv{v}", str, d)) for v, d in ((4, "true"), (6, "false"))
@@ -165,4 +165,14 @@ def _pool_mistakes(pools: tuple[str, ...]) -> list[str]:
             ipaddress.IPv4Network(pool)
         except ValueError as error:
             found.append(f"ipam.ipv4_pools: {pool!r} is not an IPv4 range: {error}")
+    return found
+
+
+def _result_mistakes(result: Mapping[str, Any]) -> list[str]:
+    """What of the previous result cannot be passed on."""
+    found = []
+    for key in ("interfaces", "ips"):
+        items = result.get(key) or []
+        if not (isinstance(items, list) and all(isinstance(item, dict) for item in items)):
+            found.append(f"prevResult.{key}: {items!r} is not a list of objects")
     return found

@@ -69,8 +69,6 @@ class Spool:
                 except (ValueError, KeyError, TypeError):
                     entry.rename(entry.with_suffix(".unreadable"))
                     continue
-                if not entry.exists():
-                    continue  # taken back while we waited for the lock
                 release(attachment, pod)
                 entry.unlink(missing_ok=True)
                 delivered += 1
@@ -79,10 +77,18 @@ class Spool:
 
 @contextlib.contextmanager
 def _locked(entry: Path) -> Iterator[IO[str]]:
-    """Keep delivery and taking back of one entry apart, across processes."""
-    with open(entry) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
+    """Keep delivery and taking back of one entry apart, across processes.
+
+    Raises:
+        FileNotFoundError: there is no entry, or none any more.
+    """
+    while True:
+        with open(entry) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # While we waited it may have been taken back, and put again as another file.
+            if os.path.samestat(os.fstat(file.fileno()), entry.stat()):
+                yield file
+                return
 
 
 def _read(file: IO[str]) -> tuple[Attachment, Pod | None]:

@@ -82,15 +82,17 @@ class Mirror:
         """Read all ranges at one revision, again as long as what is read names further ranges."""
         self._ranges = self._ranges_of({})
         while True:
+            # What is learnt while the answer is under way may be newer than the answer.
+            heard = max([self.revision, *self._learnt_at.values()])
             snapshot = await self._store.read(*sorted(self._ranges))
             wanted = self._ranges_of(snapshot.entries)
             if wanted <= self._ranges:
                 break
             self._ranges = wanted
-        if snapshot.revision < self.revision:
+        if snapshot.revision < heard:
             log.warning(
                 "etcd revision went back from %d to %d: everything known before is forgotten",
-                self.revision,
+                heard,
                 snapshot.revision,
             )
             self._entries, self._learnt_at = {}, {}

@@ -52,6 +52,7 @@ async def serve(config: Config) -> None:
     ipam_pb2_grpc.add_IpamServicer_to_server(servicer, server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    await _set_health(health_servicer, False)  # the library begins with SERVING
     _listen(server, config.socket)
     await server.start()
     stop, prepared = asyncio.Event(), asyncio.Event()
@@ -59,8 +60,7 @@ async def serve(config: Config) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with asyncio.TaskGroup() as tasks:
         work = [
-            tasks.create_task(mirror.run()),
-            tasks.create_task(_prepare(store, config, allocator, prepared)),
+            tasks.create_task(_work(store, config, mirror, allocator, prepared)),
             tasks.create_task(_report_health(mirror, prepared, health_servicer)),
         ]
         log.info("serving socket=%s node=%s", config.socket, config.node)
@@ -85,28 +85,31 @@ def _listen(server: grpc.aio.Server, path: str) -> None:
         os.umask(before)
 
 
-async def _prepare(
-    store: EtcdStore, config: Config, allocator: Allocator, prepared: asyncio.Event
+async def _work(
+    store: EtcdStore, config: Config, mirror: Mirror, allocator: Allocator, prepared: asyncio.Event
 ) -> None:
-    """Register the node and claim a first block, as often as etcd makes it necessary; then serve.
+    """Register the node, load its blocks, own one, serve: in this order.
 
-    No address is given out before the node is registered: without its Node resource no peer would
-    learn the way to it.
+    No address is given out before the node is registered (without its Node resource no peer would
+    learn the way to it), nor before what registering wrote, the default pool, has been listed.
     """
+    await _register(store, config)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(mirror.run())
+        tasks.create_task(allocator.run())
+        await _claim_first_block(allocator)
+        prepared.set()
+
+
+async def _register(store: EtcdStore, config: Config) -> None:
+    """Register the node, as often as etcd makes it necessary."""
     while True:
         try:
             await register(store, config, lambda: first_found(ipv4_addresses()))
-            break
+            return
         except OcicatError as error:
             log.warning("node is not registered yet: %s", error)
             await asyncio.sleep(RETRY_PAUSE_S)
-    serving = asyncio.create_task(allocator.run())
-    try:
-        await _claim_first_block(allocator)
-        prepared.set()
-        await serving
-    finally:
-        serving.cancel()
 
 
 async def _claim_first_block(allocator: Allocator) -> None:
@@ -127,14 +130,16 @@ async def _report_health(
     mirror: Mirror, prepared: asyncio.Event, servicer: health.aio.HealthServicer
 ) -> None:
     """SERVING once the node is prepared, as long as its blocks are known and followed."""
-    answer = health_pb2.HealthCheckResponse
-    for service in ("", SERVICE):
-        await servicer.set(service, answer.NOT_SERVING)
     await prepared.wait()
     while True:
-        for service in ("", SERVICE):
-            await servicer.set(service, answer.SERVING if mirror.is_ready else answer.NOT_SERVING)
+        await _set_health(servicer, mirror.is_ready)
         await mirror.ready_changed()
+
+
+async def _set_health(servicer: health.aio.HealthServicer, is_serving: bool) -> None:
+    answer = health_pb2.HealthCheckResponse
+    for service in ("", SERVICE):
+        await servicer.set(service, answer.SERVING if is_serving else answer.NOT_SERVING)
 
 
 if __name__ == "__main__":

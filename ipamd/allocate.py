@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from datamodel.attachment import Attachment
 from datamodel.block import Attribute, Block
 from datamodel.endpoint import EndpointId, WorkloadEndpoint
+from datamodel.errors import OcicatError
 from datamodel.pool import Network
 from datastore import codec, keys
 from ipamd.block_choice import choose_block
@@ -19,21 +20,29 @@ from ipamd.request import Allocate, Grant, Granted, Link, Prepare
 def allocate(draft: Draft, request: Allocate) -> Granted:
     """Add to *draft* what gives the attachment its address; nothing if it holds one.
 
-    Block, handle and endpoint change together or not at all.
+    Block, handle and endpoint change together or not at all. An address that is held already is
+    answered only if the transaction finds it held: what we know may be older than an unanswered
+    release.
 
     Raises:
         Exhausted, Invalid, Unknown: as ``choose_block``.
     """
     handle_id = request.attachment.handle_id
+    key = keys.handle(handle_id)
     grants = holdings(draft, handle_id, request.version)
     if not grants:
-        block = choose_block(draft, request.pools, request.version)
+        try:
+            block = choose_block(draft, request.pools, request.version)
+        except OcicatError:
+            draft.value(key)  # look before refusing: a call without an answer may have succeeded
+            raise
         changed, address = block.assign(_attribute(draft, request))
         draft.change(changed)
-        key = keys.handle(handle_id)
         draft.value(key, assume_absent=True)
         draft.write(key, codec.encode_handle({block.cidr: 1}))
         grants = (Grant(address, block.cidr),)
+    for grant in grants:
+        draft.block(grant.block)  # the answer holds only as long as the block is as we know it
     superseded = _record_endpoint(draft, request, request.link, grants) if request.link else ""
     return Granted(grants, superseded)
 

@@ -103,11 +103,19 @@ class Allocator:
             outcomes = await settle(self._store, self, lambda: decide(self._view(), requests))
         except OcicatError as error:
             outcomes = [error] * len(batch)
-        self._claimed.clear()
-        self._facts = {key: entry for key, entry in self._facts.items() if entry is not None}
+        self._forget()
         for waiting, outcome in zip(batch, outcomes, strict=True):
             if not waiting.answer.done():
                 waiting.answer.set_result(outcome)
+
+    def _forget(self) -> None:
+        """Keep what only we write: of a foreign block or an absent key no watch tells us."""
+        self._claimed.clear()
+        self._facts = {
+            key: entry
+            for key, entry in self._facts.items()
+            if entry is not None and not key.startswith(keys.ALL_BLOCKS)
+        }
 
     def _view(self) -> View:
         return View(self._node, self._clock(), self._mirror.entries, self._facts, self._claimed)

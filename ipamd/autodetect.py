@@ -5,7 +5,7 @@ Pure: no I/O. Calico's method "first-found"; the others follow.
 
 import re
 from collections.abc import Sequence
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface
 
 from datamodel.errors import Invalid
 
@@ -23,7 +23,7 @@ def first_found(links: Sequence[tuple[str, IPv4Interface]]) -> IPv4Interface:
         Invalid: no link has one.
     """
     for name, address in reversed(links):
-        if not _EXCLUDED.match(name) and _is_global_unicast(address):
+        if not _EXCLUDED.match(name) and _is_global_unicast(address.ip):
             return address
     seen = ", ".join(f"{name} {address}" for name, address in links) or "none"
     raise Invalid(
@@ -32,7 +32,7 @@ def first_found(links: Sequence[tuple[str, IPv4Interface]]) -> IPv4Interface:
     )
 
 
-def _is_global_unicast(address: IPv4Interface) -> bool:
+def _is_global_unicast(address: IPv4Address) -> bool:
     return not (
         address.is_loopback
         or address.is_link_local

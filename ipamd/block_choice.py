@@ -22,6 +22,7 @@ def choose_block(draft: Draft, wanted: tuple[str, ...], version: int) -> Block:
     pools, refused = _candidates(draft, wanted, version)
     for block in draft.own_blocks(version):
         if block.unallocated and any(_contains(pool, block.cidr) for pool in pools):
+            draft.confirm(block.cidr)
             return block
     if pools and not codec.auto_allocates_blocks(draft.value(keys.IPAM_CONFIG)):
         refused.append(

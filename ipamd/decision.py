@@ -8,15 +8,16 @@ draft, and each has an outcome of its own: one that fails leaves no trace in the
 from collections.abc import Sequence
 
 from datamodel.errors import OcicatError
-from datastore.store import MAX_OPERATIONS, Change, Decision
+from datastore.store import MAX_OPERATIONS, Decision
 from ipamd.allocate import allocate, prepare
 from ipamd.draft import Draft, Unknown
 from ipamd.release import release
 from ipamd.request import Allocate, Outcome, Release, Request, View
 
-# A request touches at most its handle, its endpoint and one block of its own; a claim adds an
-# affinity. That many requests fit into one transaction, whatever they are.
-MAX_REQUESTS = MAX_OPERATIONS // 4
+# A request touches at most its handle, its endpoint, the handle of the pod's previous container and
+# one block; a claim adds an affinity, and the IPAM config once for all of them. That many requests
+# fit into one transaction, whatever they are.
+MAX_REQUESTS = (MAX_OPERATIONS - 1) // 5
 
 
 def decide(view: View, requests: Sequence[Request]) -> Decision[list[Outcome]]:
@@ -37,9 +38,7 @@ def decide(view: View, requests: Sequence[Request]) -> Decision[list[Outcome]]:
         draft = attempt
     if needs:
         return Decision([], needs=frozenset(needs))
-    change = draft.finish()
-    is_write = bool(change.put or change.delete)
-    return Decision(outcomes, change if is_write else Change())
+    return Decision(outcomes, draft.finish())
 
 
 def _decide_one(draft: Draft, request: Request) -> Outcome:

@@ -113,8 +113,25 @@ class Draft:
 
     def change(self, block: Block) -> None:
         """Have the block stored as *block*; once, however often it changes in this draft."""
-        self.value(keys.block(block.cidr))
+        if block.cidr not in self.blocks:  # else it was looked at before
+            self.value(keys.block(block.cidr))
         self.blocks[block.cidr] = block
+
+    def confirm(self, cidr: Network) -> None:
+        """Finish a claim of *cidr* that broke off, or undo a release that is under way.
+
+        As Calico does before it uses a block, since nobody is told of an unconfirmed one. Change
+        the block, too: whoever is releasing it then finds that he was too late.
+        """
+        key = keys.affinity(self.view.node, cidr)
+        entry = self.view.mirrored.get(key)
+        if (
+            entry
+            and key not in self.put
+            and not codec.decode_affinity(key, entry.value).is_confirmed
+        ):
+            self.value(key)
+            self.write(key, codec.encode_affinity(Affinity(self.view.node, cidr)))
 
     def claim(self, cidr: Network) -> Block:
         """Make *cidr* a block of this node: affinity and block in the one transaction."""

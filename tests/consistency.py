@@ -61,13 +61,17 @@ class _Cluster:
         return {k: d for k, d in self.resources.items() if k.startswith(prefix)}
 
     def allocated(self) -> Iterator[tuple[str, str, str | None]]:
-        """Every held address: its block, the address, the handle."""
+        """Every held address: its block, the address, the handle. One that cools down is free."""
         for block in self.blocks.values():
             first = ip_network(block["cidr"]).network_address
             for ordinal, index in enumerate(block["allocations"]):
-                if index is not None:
-                    attribute = block["attributes"][index]
-                    yield block["cidr"], str(first + ordinal), attribute.get("handle_id")
+                attributes = block["attributes"] or []
+                if _is_index(index, attributes) and "releasedAt" not in attributes[index]:
+                    yield block["cidr"], str(first + ordinal), attributes[index].get("handle_id")
+
+
+def _is_index(value: Any, items: list[Any]) -> bool:
+    return type(value) is int and 0 <= value < len(items)
 
 
 def _documents(entries: Mapping[str, bytes], prefix: str) -> dict[str, Document]:
@@ -119,9 +123,9 @@ def _attributes(block: Document) -> Problems:
     if used != set(range(len(attributes))):
         yield f"{len(attributes)} attributes, but allocations name {sorted(used)}"
     for attribute in attributes:
-        if not isinstance(attribute["handle_id"], str | None):
+        if not isinstance(attribute.get("handle_id"), str | None):
             yield f"handle_id is {attribute['handle_id']!r}"
-        texts = [*(attribute["secondary"] or {}).items()]
+        texts = [*(attribute.get("secondary") or {}).items()]
         if not all(isinstance(k, str) and isinstance(v, str) for k, v in texts):
             yield f"secondary is not text: {texts}"
 

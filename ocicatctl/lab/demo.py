@@ -74,6 +74,7 @@ def show_cluster(lab: Lab) -> None:
     first = lab.nodes[0]
     for node in lab.nodes:
         _section(f"{node.name}$ ocicatctl node status", show.ctl(node, "node", "status"))
+    _section("Blocks per node, as etcd has them", show.blocks(lab))
     for command in ("ipam show --show-blocks", "get workloadendpoint --all-namespaces"):
         _section(f"ocicatctl {command}", show.ctl(first, *command.split()))
     _section(f"{first.name}$ ip route", show.routes(first))

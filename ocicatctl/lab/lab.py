@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from datamodel.errors import Invalid, OcicatError
+from datastore import keys
 from ocicatctl.lab import daemons, etcd, fabric, system
 from ocicatctl.lab.pods import LabPod, PodRecords, write_json
 from ocicatctl.lab.runtime import Container, Runtime
 from ocicatctl.lab.spec import GATEWAY, LabSpec, NodeSpec
 
 CONFLIST = Path(__file__).parents[2] / "deploy" / "10-ocicat.conflist"
-AFFINITIES = "/calico/ipam/v2/host/"
 MESH_TIMEOUT_S = 60.0
 
 _POD_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,60}[a-z0-9])?")  # of Kubernetes: a DNS label
@@ -146,8 +146,8 @@ class Lab:
         self._say(f"BGP: {count} of {count} session ends established ({took:.1f} s)")
 
     def _wait_for_routes(self, nodes: list[NodeSpec]) -> None:
-        keys = etcd.keys(self.spec, AFFINITIES)
-        blocks = {key.rpartition("/")[2].replace("-", "/") for key in keys}
+        owned = etcd.keys(self.spec, keys.ALL_AFFINITIES)
+        blocks = {str(keys.cidr_of(key)) for key in owned}
         blocks = {block for block in blocks if not block.endswith("/32")}  # a pod's own route
         took = system.wait_until(
             lambda: all(blocks <= daemons.kernel_routes(node) for node in nodes),

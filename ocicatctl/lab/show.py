@@ -11,11 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from datastore import keys
 from ocicatctl.lab import etcd, system
 from ocicatctl.lab.lab import Lab
 from ocicatctl.lab.pods import LabPod
 from ocicatctl.lab.spec import NodeSpec
-from ocicatctl.table import box
+from ocicatctl.table import box, columns
 
 PING_TRIES = 3
 PING_WAIT_S = 2
@@ -38,6 +39,15 @@ def ctl(node: NodeSpec, *arguments: str) -> str:
 def routes(node: NodeSpec) -> str:
     """``ip route`` of a node."""
     return system.run("ip", "route", namespace=node.namespace).stdout.rstrip("\n")
+
+
+def blocks(lab: Lab) -> str:
+    """Which node owns which block."""
+    rows = []
+    for key in etcd.keys(lab.spec, keys.ALL_AFFINITIES):
+        node = key.removeprefix(keys.ALL_AFFINITIES).partition("/")[0]
+        rows.append([node, str(keys.cidr_of(key))])
+    return columns(["NODE", "BLOCK"], rows).rstrip("\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +126,7 @@ def leftovers(lab: Lab) -> Leftovers:
         found += [f"{node.name}: link {name}" for name in re.findall(r"(cali[^@:]+)[@:]", links)]
         found += [f"{node.name}: route {r}" for r in routes(node).splitlines() if " cali" in r]
         found += [f"{node.name}: undelivered release {p.name}" for p in _spooled(node)]
-    for prefix in (
-        "/calico/ipam/v2/handle/",
-        "/calico/resources/v3/projectcalico.org/workloadendpoints/",
-    ):
+    for prefix in (keys.ALL_HANDLES, keys.ENDPOINTS):
         found += [f"etcd: {key}" for key in etcd.keys(lab.spec, prefix)]
     found += [f"etcd: {line}" for line in _blocks_in_use(lab)]
     return Leftovers(tuple(found))
@@ -130,5 +137,5 @@ def _spooled(node: NodeSpec) -> list[Path]:
 
 
 def _blocks_in_use(lab: Lab) -> list[str]:
-    listing = etcd.etcdctl(lab.spec, "get", "--prefix", "/calico/ipam/v2/assignment/").stdout
+    listing = etcd.etcdctl(lab.spec, "get", "--prefix", keys.ALL_BLOCKS).stdout
     return [line[:100] for line in listing.splitlines() if re.search(r'"handle_id"', line)]

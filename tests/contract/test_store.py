@@ -146,6 +146,16 @@ async def test_one_wrong_expectation_leaves_everything_as_it_was(store):
     assert (await store.read("/a", "/b", "/c")).entries == {"/a": a, "/b": b}
 
 
+async def test_a_change_that_only_expects_tells_whether_it_is_so(store):
+    revision = await put(store, a="1")
+
+    right = await store.commit(Change(expect={"/a": revision, "/b": 0}))
+    wrong = await store.commit(Change(expect={"/a": 0}))
+
+    assert right == Committed(revision)
+    assert wrong == Rejected(revision, {"/a": Entry("/a", b"1", revision)})
+
+
 async def test_puts_and_deletes_of_one_change_share_a_revision(store):
     revision = await put(store, a="1", b="1")
     change = Change(

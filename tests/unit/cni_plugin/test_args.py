@@ -1,0 +1,239 @@
+"""The call, checked by the CNI specification's rules before anything is touched."""
+
+import json
+
+import pytest
+
+from cni_plugin.args import Invocation, ifname_mistake, parse, pod_of
+from cni_plugin.cni_error import CniError, code_of
+from datamodel.attachment import Attachment, Pod
+from datamodel.errors import OcicatError
+
+ENVIRONMENT = {
+    "CNI_COMMAND": "ADD",
+    "CNI_CONTAINERID": "4f0c9a5d2b",
+    "CNI_NETNS": "/var/run/netns/x",
+    "CNI_IFNAME": "eth0",
+    "CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=mypod",
+    "CNI_PATH": "/opt/cni/bin",
+}
+CONF = {"cniVersion": "1.0.0", "name": "net", "type": "ocicat"}
+
+
+def a_call(conf=CONF, stdin: bytes | None = None, stdin_mistake: str = "", **environment: str):
+    stdin = json.dumps(conf).encode() if stdin is None else stdin
+    values = {k: v for k, v in {**ENVIRONMENT, **environment}.items() if v is not None}
+    return Invocation(values, stdin, netns_fd=7, stdin_mistake=stdin_mistake)
+
+
+def refusal(invocation: Invocation, command: str = "ADD") -> OcicatError:
+    with pytest.raises(OcicatError) as caught:
+        parse(invocation, command)
+    return caught.value
+
+
+# ---- a call that is right ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["ADD", "DEL", "CHECK"])
+def test_a_right_call_names_attachment_pod_and_namespace(command):
+    args = parse(a_call(), command)
+
+    assert args.attachment == Attachment("net", "4f0c9a5d2b", "eth0")
+    assert args.pod == Pod("default", "mypod")
+    assert args.netns == "/var/run/netns/x"
+    assert args.netns_fd == 7
+    assert args.conf.cni_version == "1.0.0"
+
+
+def test_cni_path_is_needed_only_by_those_who_delegate():
+    parse(a_call(CNI_PATH=None), "ADD")
+
+
+@pytest.mark.parametrize("netns", [None, "", "/gone"])
+def test_a_del_needs_no_namespace(netns):
+    assert parse(a_call(CNI_NETNS=netns), "DEL").attachment.container_id == "4f0c9a5d2b"
+
+
+@pytest.mark.parametrize(
+    "container_id", ["a", "default-t1", "cnitool-77383ca0a0715733ca6f", "A_b.c-d", "f" * 300]
+)
+def test_a_container_id_may_be_long_and_have_dots_and_dashes(container_id):
+    assert (
+        parse(a_call(CNI_CONTAINERID=container_id), "ADD").attachment.container_id == container_id
+    )
+
+
+@pytest.mark.parametrize("ifname", ["eth0", "a" * 15, "net1.100", "éth0", "a%"[:1], "ALL"])
+def test_an_interface_may_have_any_name_that_the_kernel_takes(ifname):
+    assert parse(a_call(CNI_IFNAME=ifname), "ADD").attachment.ifname == ifname
+
+
+# ---- environment -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["ADD", "CHECK"])
+def test_all_missing_variables_are_named_at_once_in_their_order(command):
+    error = refusal(a_call(CNI_IFNAME=None, CNI_CONTAINERID="", CNI_NETNS=None), command)
+
+    assert code_of(error) == 4
+    assert str(error) == "required env variables [CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME] missing"
+
+
+def test_a_del_names_what_it_misses_and_not_the_namespace():
+    error = refusal(a_call(CNI_IFNAME=None, CNI_CONTAINERID=None, CNI_NETNS=None), "DEL")
+
+    assert str(error) == "required env variables [CNI_CONTAINERID,CNI_IFNAME] missing"
+
+
+@pytest.mark.parametrize("container_id", ["a/../b", "-a", ".a", "_a", "a b", "ab\n", "ä", "a:b"])
+@pytest.mark.parametrize("command", ["ADD", "DEL", "CHECK"])
+def test_a_malformed_container_id_is_refused_with_its_value(container_id, command):
+    error = refusal(a_call(CNI_CONTAINERID=container_id), command)
+
+    assert isinstance(error, CniError)
+    assert error.code == 4
+    assert "invalid characters in containerID" in str(error)
+    assert "CNI_CONTAINERID" in str(error)
+    assert error.details == container_id
+
+
+@pytest.mark.parametrize(
+    ("ifname", "mistake"),
+    [
+        ("a" * 16, "too long"),
+        ("éééééééé", "too long"),  # sixteen bytes
+        (".", ". or .."),
+        ("..", ". or .."),
+        ("a/b", "contains"),
+        ("a:b", "contains"),
+        ("e%d", "contains"),
+        ("a b", "contains"),
+        ("a\tb", "contains"),
+        ("a\u2003b", "contains"),
+        ("all", "sysctl"),
+        ("default", "sysctl"),
+        ("\udce9th0", "UTF-8"),  # a byte that is no text, as Python hands it over
+    ],
+)
+def test_a_malformed_interface_name_is_refused_with_its_value(ifname, mistake):
+    error = refusal(a_call(CNI_IFNAME=ifname))
+
+    assert isinstance(error, CniError)
+    assert error.code == 4
+    assert "CNI_IFNAME" in str(error)
+    assert mistake in str(error)
+    assert error.details == ifname
+
+
+def test_a_malformed_value_counts_more_than_a_missing_one():
+    error = refusal(a_call(CNI_CONTAINERID="a/b", CNI_IFNAME=None))
+
+    assert "invalid characters" in str(error)
+
+
+def test_the_environment_is_checked_before_stdin():
+    error = refusal(a_call(stdin=b"", CNI_CONTAINERID=None))
+
+    assert code_of(error) == 4
+
+
+@pytest.mark.parametrize("ifname", ["eth0", "net1", "x", "cali-1"])
+def test_usual_names_have_no_mistake(ifname):
+    assert ifname_mistake(ifname) == ""
+
+
+# ---- CNI_ARGS ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "cni_args",
+    [
+        "K8S_POD_NAMESPACE=default;K8S_POD_NAME=mypod",
+        "K8S_POD_NAME=mypod;IgnoreUnknown=1;K8S_POD_NAMESPACE=default",
+        "IgnoreUnknown=1;IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=mypod;",
+        ";;K8S_POD_NAMESPACE=default;nonsense;K8S_POD_NAME=mypod",
+        "K8S_POD_NAMESPACE=default;K8S_POD_NAME=old;K8S_POD_NAME=mypod",
+        "FOO=a=b;K8S_POD_NAMESPACE=default;K8S_POD_NAME=mypod",
+    ],
+)
+def test_the_pod_is_found_however_the_arguments_are_written(cni_args):
+    assert pod_of(cni_args) == Pod("default", "mypod")
+
+
+@pytest.mark.parametrize(
+    "cni_args",
+    [
+        "",
+        "IgnoreUnknown=1",
+        "K8S_POD_NAME=mypod",
+        "K8S_POD_NAMESPACE=default",
+        "K8S_POD_NAMESPACE=;K8S_POD_NAME=mypod",
+        "k8s_pod_namespace=default;k8s_pod_name=mypod",
+        "K8S_POD_NAMESPACE=../x;K8S_POD_NAME=mypod",
+        "K8S_POD_NAMESPACE=default;K8S_POD_NAME=a/b",
+    ],
+)
+def test_without_both_names_in_good_form_there_is_no_pod(cni_args):
+    assert pod_of(cni_args) is None
+
+
+# ---- stdin -------------------------------------------------------------------------------------
+
+
+def test_a_stdin_that_cannot_be_read_is_an_io_failure():
+    error = refusal(a_call(stdin_mistake="cannot be read: Is a directory"))
+
+    assert code_of(error) == 5
+    assert "Is a directory" in str(error)
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_a_network_needs_a_name(name):
+    error = refusal(a_call(conf={**CONF, "name": name}))
+
+    assert code_of(error) == 7
+    assert str(error) == "missing network name"
+
+
+@pytest.mark.parametrize("name", ["a/b", "-a", "a b", "ab\n", "ä"])
+def test_a_malformed_network_name_is_refused(name):
+    error = refusal(a_call(conf={**CONF, "name": name}))
+
+    assert code_of(error) == 7
+    assert "invalid characters found in network name" in str(error)
+
+
+def test_a_network_name_that_is_no_text_is_refused():
+    assert code_of(refusal(a_call(conf={**CONF, "name": 5}))) == 7
+
+
+def test_the_name_is_checked_before_the_version():
+    error = refusal(a_call(conf={"cniVersion": "9.9.9", "name": "a/b"}))
+
+    assert code_of(error) == 7
+
+
+def test_a_check_needs_a_version_that_knows_it():
+    error = refusal(a_call(conf={**CONF, "cniVersion": "0.3.1"}), "CHECK")
+
+    assert code_of(error) == 1
+    assert str(error) == "config version does not allow CHECK"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        {"prevResult": "junk"},
+        {"prevResult": {"interfaces": 5}},
+        {"mtu": "large"},
+        {"ipam": {"type": "host-local"}},
+        {"ipam": {"type": "calico-ipam", "assign_ipv6": "true"}},
+        {"ipam": {"type": "calico-ipam", "ipv4_pools": ["10.0.0.1/8"]}},
+    ],
+)
+def test_a_del_does_not_fail_for_what_it_does_not_use(rest):
+    """The list may have been edited since the ADD; a DEL that fails keeps its pod for ever."""
+    args = parse(a_call(conf={**CONF, **rest}), "DEL")
+
+    assert args.attachment == Attachment("net", "4f0c9a5d2b", "eth0")

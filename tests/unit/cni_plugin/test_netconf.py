@@ -1,0 +1,273 @@
+import json
+
+import pytest
+
+from cni_plugin.cni_error import CniError, code_of
+from cni_plugin.netconf import Keys, NetConf, netconf_of, parse, version_of
+from datamodel.errors import Invalid, OcicatError, Unsupported
+
+CONF = {"cniVersion": "1.0.0", "name": "net", "type": "ocicat"}
+
+# The calico entry of the list that Kubespray installs, as libcni hands it over.
+KUBESPRAYS = {
+    "cniVersion": "0.3.1",
+    "name": "cni0",
+    "type": "calico",
+    "nodename": "node-1",
+    "log_level": "info",
+    "etcd_endpoints": "https://10.0.0.1:2379,https://10.0.0.2:2379",
+    "etcd_cert_file": "/etc/calico/certs/cert.crt",
+    "etcd_key_file": "/etc/calico/certs/key.pem",
+    "etcd_ca_cert_file": "/etc/calico/certs/ca_cert.crt",
+    "ipam": {"type": "calico-ipam", "assign_ipv4": "true", "ipv4_pools": ["10.233.64.0/18"]},
+    "feature_control": {"ip_addrs_no_ipam": True},
+    "policy": {"type": "k8s"},
+    "mtu": 1480,
+    "kubernetes": {"kubeconfig": "/etc/cni/net.d/calico-kubeconfig"},
+}
+
+# The entry that Calico's own installer writes.
+CALICOS = {
+    "cniVersion": "1.0.0",
+    "name": "k8s-pod-network",
+    "type": "calico",
+    "log_level": "info",
+    "log_file_path": "/var/log/calico/cni/cni.log",
+    "datastore_type": "kubernetes",
+    "nodename": "node-1",
+    "mtu": 0,
+    "ipam": {"type": "calico-ipam"},
+    "policy": {"type": "k8s"},
+    "kubernetes": {"kubeconfig": "/etc/cni/net.d/calico-kubeconfig"},
+    "capabilities": {"portMappings": True},
+    "runtimeConfig": {"portMappings": [{"HostPort": 8080}]},
+}
+
+
+def read(document=CONF, **more) -> NetConf:
+    keys = parse(json.dumps({**document, **more}).encode())
+    return netconf_of(keys, str(keys.get("name", str, "")), version_of(keys))
+
+
+def refusal(**more) -> OcicatError:
+    with pytest.raises(OcicatError) as caught:
+        read(**more)
+    return caught.value
+
+
+# ---- what is accepted --------------------------------------------------------------------------
+
+
+def test_the_smallest_configuration_has_calicos_defaults():
+    assert read() == NetConf(
+        cni_version="1.0.0",
+        name="net",
+        mtu=None,
+        pools=(),
+        is_kubernetes=False,
+        allows_ip_forwarding=False,
+        prev_result=None,
+    )
+
+
+def test_the_entry_of_kubespray_is_accepted_as_it_is():
+    assert read(KUBESPRAYS) == NetConf(
+        "0.3.1", "cni0", mtu=1480, pools=("10.233.64.0/18",), is_kubernetes=True
+    )
+
+
+def test_the_entry_of_calicos_installer_is_accepted_as_it_is():
+    assert read(CALICOS) == NetConf("1.0.0", "k8s-pod-network", is_kubernetes=True)
+
+
+def test_keys_match_in_any_case():
+    conf = read(
+        {},
+        CNIVERSION="0.4.0",
+        NAME="net",
+        MTU=1400,
+        IPAM={"Type": "ocicat-ipam", "IPv4_Pools": ["p"]},
+        Policy={"TYPE": "k8s"},
+        Container_Settings={"Allow_IP_Forwarding": True},
+        PREVRESULT={"ips": []},
+    )
+
+    assert conf == NetConf("0.4.0", "net", 1400, ("p",), True, True, {"ips": []})
+
+
+def test_of_keys_that_differ_in_case_only_the_last_counts():
+    assert Keys({"mtu": 1, "MTU": 2}).get("mtu", int, 0) == 2
+
+
+def test_null_means_that_a_key_is_absent():
+    conf = read(mtu=None, ipam=None, policy=None, prevResult=None, container_settings=None)
+
+    assert conf == read()
+
+
+def test_keys_that_nobody_knows_are_ignored():
+    assert read(args={"cni": {"x": 1}}, **{"cni.dev/x": [], "dns": 5}) == read()
+
+
+@pytest.mark.parametrize("kind", ["calico-ipam", "ocicat-ipam"])
+def test_our_ipam_has_two_names(kind):
+    assert read(ipam={"type": kind}) == read()
+
+
+def test_pools_may_be_names_or_ranges():
+    assert read(ipam={"ipv4_pools": ["gold", "10.1.0.0/16"]}).pools == ("gold", "10.1.0.0/16")
+
+
+def test_ipv6_may_be_switched_off_in_words():
+    assert read(ipam={"assign_ipv4": "true", "assign_ipv6": "false"}) == read()
+
+
+# ---- versions ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["0.3.1", "0.4.0", "1.0.0"])
+def test_these_versions_are_spoken(version):
+    assert version_of(Keys({"cniVersion": version})) == version
+
+
+@pytest.mark.parametrize("version", ["0.1.0", "0.2.0", "0.3.0", "1.0", "1.0.1", "v1.0.0", "9.9.9"])
+def test_any_other_version_is_refused(version):
+    with pytest.raises(CniError) as caught:
+        version_of(Keys({"cniVersion": version}))
+
+    assert caught.value.code == 1
+    assert str(caught.value) == "incompatible CNI versions"
+    assert f'config is "{version}", plugin supports' in caught.value.details
+
+
+@pytest.mark.parametrize("document", [{}, {"cniVersion": ""}, {"cniVersion": None}])
+def test_no_version_means_the_oldest(document):
+    with pytest.raises(CniError) as caught:
+        version_of(Keys(document))
+
+    assert caught.value.code == 1
+    assert 'config is "0.1.0"' in caught.value.details
+
+
+@pytest.mark.parametrize("version", [1.0, ["1.0.0"], True])
+def test_a_version_that_is_no_text_cannot_be_decoded(version):
+    with pytest.raises(CniError) as caught:
+        version_of(Keys({"cniVersion": version}))
+
+    assert caught.value.code == 6
+
+
+# ---- what is no configuration ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "stdin",
+    [
+        b"",
+        b" ",
+        b"{",
+        b'{"name":"x"}}',
+        b'{"name":"x"} trailing',
+        b"[]",
+        b'"text"',
+        b"5",
+        b"\xff\xfe",
+        b"[" * 100_000,
+    ],
+)
+def test_what_is_not_a_json_object_cannot_be_decoded(stdin):
+    with pytest.raises(CniError) as caught:
+        parse(stdin)
+
+    assert caught.value.code == 6
+    assert "network configuration on stdin" in str(caught.value)
+
+
+def test_a_null_has_no_network_name():
+    with pytest.raises(CniError) as caught:
+        parse(b"null")
+
+    assert caught.value.code == 7
+
+
+# ---- mistakes ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("more", "mistake"),
+    [
+        ({"mtu": "1500"}, "mtu: '1500' is not a number"),
+        ({"mtu": True}, "mtu: True is not a number"),
+        ({"mtu": 1500.5}, "mtu: 1500.5 is not a number"),
+        ({"ipam": []}, "ipam: [] is not an object"),
+        ({"ipam": {"type": 5}}, "ipam.type: 5 is not a string"),
+        ({"ipam": {"ipv4_pools": "10.0.0.0/8"}}, "ipam.ipv4_pools: '10.0.0.0/8' is not a list"),
+        ({"ipam": {"ipv4_pools": ["10.0.0.1/8"]}}, "10.0.0.1/8 has host bits set"),
+        ({"ipam": {"ipv4_pools": ["10.0.0.0/99"]}}, "10.0.0.0/99"),
+        ({"ipam": {"ipv4_pools": ["fd00::/64"]}}, "fd00::/64"),
+        ({"policy": "k8s"}, "policy: 'k8s' is not an object"),
+        ({"container_settings": 1}, "container_settings: 1 is not an object"),
+        (
+            {"container_settings": {"allow_ip_forwarding": "yes"}},
+            "container_settings.allow_ip_forwarding: 'yes' is not true or false",
+        ),
+        ({"prevResult": "x"}, "prevResult: 'x' is not an object"),
+        ({"prevResult": {"interfaces": 5}}, "prevResult.interfaces: 5 is not a list of objects"),
+        ({"prevResult": {"ips": ["10.0.0.1"]}}, "prevResult.ips: ['10.0.0.1'] is not a list of"),
+        ({"ipam": {"assign_ipv4": True}}, "ipam.assign_ipv4: True is not a string"),
+    ],
+)
+def test_a_mistake_names_the_key_and_the_value(more, mistake):
+    error = refusal(**more)
+
+    assert isinstance(error, Invalid)
+    assert code_of(error) == 7
+    assert str(error).startswith("network net: ")
+    assert mistake in str(error)
+
+
+def test_every_mistake_is_reported_at_once():
+    text = str(
+        refusal(
+            mtu="large",
+            ipam={"type": 5, "ipv4_pools": ["10.0.0.1/8"], "assign_ipv6": False},
+            policy=[],
+            container_settings={"allow_ip_forwarding": 0},
+            prevResult=[],
+        )
+    )
+
+    for key in (
+        "mtu",
+        "ipam.type",
+        "ipam.ipv4_pools",
+        "ipam.assign_ipv6",
+        "policy",
+        "container_settings.allow_ip_forwarding",
+        "prevResult",
+    ):
+        assert f"{key}: " in text
+
+
+@pytest.mark.parametrize("kind", ["host-local", "dhcp", ""])
+def test_another_ipam_is_not_served(kind):
+    error = refusal(ipam={"type": kind})
+
+    assert isinstance(error, Unsupported)
+    assert code_of(error) == 2
+    assert f"ipam.type {kind!r}" in str(error)
+
+
+@pytest.mark.parametrize(
+    "ipam",
+    [
+        {"assign_ipv6": "true"},
+        {"assign_ipv4": "false"},
+        {"assign_ipv6": "true", "assign_ipv4": "x"},
+    ],
+)
+def test_ipv6_is_not_served_yet_and_the_text_says_so(ipam):
+    error = refusal(ipam=ipam)
+
+    assert isinstance(error, Unsupported)
+    assert "only IPv4 is served yet" in str(error)

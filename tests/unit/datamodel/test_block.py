@@ -1,0 +1,281 @@
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datamodel.block import Attribute, Block
+from datamodel.errors import Exhausted, Invalid
+
+CIDR = ip_network("10.65.0.8/29")
+BORN = 1787405600123456789
+
+
+def a_block(cidr=CIDR) -> Block:
+    return Block.new(cidr, "node-1", BORN)
+
+
+def held(handle_id: str, **secondary: str) -> Attribute:
+    return Attribute(handle_id, {"node": "node-1", **secondary})
+
+
+def with_all_held() -> Block:
+    block = a_block()
+    for i in range(8):
+        block, _ = block.assign(held(f"net.c{i}"))
+    return block
+
+
+# ---- examples ----------------------------------------------------------------------------------
+
+
+def test_a_new_block_is_free_and_its_nodes():
+    block = a_block()
+
+    assert block.affinity == "host:node-1"
+    assert block.host == "node-1"
+    assert block.allocations == (None,) * 8
+    assert block.unallocated == (0, 1, 2, 3, 4, 5, 6, 7)
+    assert block.attributes == ()
+    assert block.in_use == 0
+    assert block.sequence_number == BORN
+
+
+def test_the_first_address_is_the_network_address():
+    block, address = a_block().assign(held("net.c1"))
+
+    assert address == ip_address("10.65.0.8")
+    assert block.allocations[0] == 0
+    assert block.held_by("net.c1") == (0,)
+    assert block.in_use == 1
+
+
+def test_an_allocation_keeps_the_sequence_number_from_before_its_write():
+    block, _ = a_block().assign(held("net.c1"))
+
+    stored = block.next_write()
+
+    assert stored.sequence_numbers == {0: BORN}
+    assert stored.sequence_number == BORN + 1
+
+
+def test_two_addresses_of_one_handle_share_an_attribute():
+    block, _ = a_block().assign(held("net.c1"))
+    block, _ = block.assign(held("net.c1"))
+
+    assert block.attributes == (held("net.c1"),)
+    assert block.allocations[:2] == (0, 0)
+
+
+def test_the_same_handle_with_other_facts_has_an_attribute_of_its_own():
+    block, _ = a_block().assign(held("net.c1", timestamp="1"))
+    block, _ = block.assign(held("net.c1", timestamp="2"))
+
+    assert len(block.attributes) == 2
+    assert block.held_by("net.c1") == (0, 1)
+
+
+def test_release_frees_everything_of_the_handle_and_nothing_else():
+    block, _ = a_block().assign(held("net.c1", n="1"))
+    block, _ = block.assign(held("net.c2"))
+    block, _ = block.assign(held("net.c1", n="2"))
+
+    block, freed = block.release("net.c1")
+
+    assert freed == (ip_address("10.65.0.8"), ip_address("10.65.0.10"))
+    assert block.attributes == (held("net.c2"),)
+    assert block.allocations == (None, 0, None, None, None, None, None, None)
+    assert block.sequence_numbers.keys() == {1}
+
+
+def test_freed_addresses_go_to_the_end_of_the_queue():
+    block, _ = a_block().assign(held("net.c1"))
+    block, _ = block.assign(held("net.c2"))
+
+    block, _ = block.release("net.c2")
+    block, _ = block.release("net.c1")
+
+    assert block.unallocated == (2, 3, 4, 5, 6, 7, 1, 0)
+
+
+def test_the_address_that_was_free_longest_is_next():
+    block = with_all_held()
+    block, _ = block.release("net.c5")
+    block, _ = block.release("net.c2")
+
+    block, first = block.assign(held("net.new"))
+    block, second = block.assign(held("net.newer"))
+
+    assert (first, second) == (ip_address("10.65.0.13"), ip_address("10.65.0.10"))
+
+
+def test_releasing_nothing_changes_nothing():
+    block = with_all_held()
+
+    same, freed = block.release("net.unknown")
+
+    assert same is block
+    assert freed == ()
+
+
+def test_a_full_block_says_so():
+    with pytest.raises(Exhausted, match=r"block 10\.65\.0\.8/29: all 8 addresses are held"):
+        with_all_held().assign(held("net.more"))
+
+
+@pytest.mark.parametrize(
+    ("affinity", "host"),
+    [("host:a", "a"), ("host:a:b", "a:b"), (None, None), ("virtual:load-balancer", None)],
+)
+def test_a_block_belongs_to_the_node_of_its_affinity(affinity, host):
+    assert replace(a_block(), affinity=affinity).host == host
+
+
+def test_ordinals_count_from_the_first_address_in_ipv6_too():
+    block = a_block(ip_network("fd80::40/122"))
+
+    assert block.address(63) == ip_address("fd80::7f")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "mistake"),
+    [
+        ({"allocations": (None,) * 7, "unallocated": tuple(range(7))}, "7 allocations for 8"),
+        ({"unallocated": tuple(range(7))}, "queue of free addresses"),
+        ({"unallocated": (0, 1, 2, 3, 4, 5, 6, 7, 7)}, "queue of free addresses"),
+        ({"attributes": (held("net.c1"),)}, "attributes"),
+        ({"allocations": (0,) + (None,) * 7, "unallocated": tuple(range(1, 8))}, "attributes"),
+    ],
+)
+def test_a_block_that_contradicts_itself_is_refused(wrong, mistake):
+    with pytest.raises(Invalid, match=mistake):
+        replace(a_block(), **wrong).checked()
+
+
+def test_all_contradictions_are_told():
+    with pytest.raises(Invalid) as caught:
+        replace(a_block(), allocations=(3,), attributes=()).checked()
+
+    assert str(caught.value).count(";") == 3
+    assert "calicoctl ipam check" in str(caught.value)
+
+
+# ---- invariants --------------------------------------------------------------------------------
+
+# ("assign", handle, secondary) or ("release", handle) or ("write",)
+handles = st.sampled_from(["net.a", "net.b", "net.c"])
+steps = st.lists(
+    st.tuples(st.just("assign"), handles, st.sampled_from(["1", "2"]))
+    | st.tuples(st.just("release"), handles)
+    | st.tuples(st.just("write")),
+    max_size=40,
+)
+
+
+def after(block: Block, step: tuple[str, ...]) -> Block:
+    match step:
+        case ("assign", handle, n):
+            return block.assign(held(handle, n=n))[0] if block.unallocated else block
+        case ("release", handle):
+            return block.release(handle)[0]
+        case _:
+            return block.next_write()
+
+
+@given(steps)
+def test_any_sequence_leaves_a_block_that_agrees_with_itself(sequence):
+    block = a_block()
+
+    for step in sequence:
+        block = after(block, step).checked()
+        assert all(block.attributes.count(a) == 1 for a in block.attributes)
+        assert {i for i in block.allocations if i is not None} == set(range(len(block.attributes)))
+        assert block.sequence_numbers.keys() == {
+            o for o, i in enumerate(block.allocations) if i is not None
+        }
+
+
+@given(steps)
+def test_no_address_has_two_holders_and_none_is_lost(sequence):
+    block = a_block()
+    model: dict[int, str] = {}
+
+    for step in sequence:
+        before, block = block, after(block, step)
+        match step:
+            case ("assign", handle, _) if before.unallocated:
+                ordinal = before.unallocated[0]
+                assert ordinal not in model
+                model[ordinal] = handle
+            case ("release", handle):
+                model = {o: h for o, h in model.items() if h != handle}
+        for handle in ("net.a", "net.b", "net.c"):
+            assert block.held_by(handle) == tuple(sorted(o for o in model if model[o] == handle))
+        assert block.in_use == len(model)
+
+
+@given(steps, handles)
+def test_release_after_assign_restores_what_was_held(sequence, handle):
+    block = a_block()
+    for step in sequence:
+        block = after(block, step)
+    block, _ = block.release("net.new")
+    if not block.unallocated:
+        block, _ = block.release(handle)
+    if not block.unallocated:
+        return
+
+    changed, _ = block.assign(held("net.new"))
+    restored, freed = changed.release("net.new")
+
+    assert len(freed) == 1
+    assert restored.allocations == block.allocations
+    assert restored.attributes == block.attributes
+    assert restored.sequence_numbers == block.sequence_numbers
+    # The same free addresses; the one that was in use has gone to the end.
+    assert restored.unallocated == (*block.unallocated[1:], block.unallocated[0])
+
+
+@given(steps)
+def test_the_queue_is_first_in_first_out(sequence):
+    block = a_block()
+    queue = list(block.unallocated)
+
+    for step in sequence:
+        match step:
+            case ("assign", _, _) if queue:
+                queue.pop(0)
+            case ("release", handle):
+                queue += block.held_by(handle)
+        block = after(block, step)
+        assert list(block.unallocated) == queue
+
+
+@given(steps)
+def test_two_holders_of_one_address_have_different_sequence_numbers(sequence):
+    """As long as a write lies between them: within one write only the last is ever seen."""
+    block = a_block()
+    stored: dict[int, list[tuple[str, int]]] = {}
+
+    for step in sequence:
+        block = after(block, step).next_write()
+        for ordinal, number in block.sequence_numbers.items():
+            assert number < block.sequence_number
+            seen = stored.setdefault(ordinal, [])
+            if not seen or seen[-1][1] != number:
+                seen.append((step[0], number))
+
+    for seen in stored.values():
+        numbers = [number for _, number in seen]
+        assert numbers == sorted(set(numbers))
+
+
+@given(steps)
+def test_a_change_never_touches_the_value_it_was_made_from(sequence):
+    block = a_block()
+    for step in sequence:
+        copy = replace(block, sequence_numbers=dict(block.sequence_numbers))
+        changed = after(block, step)
+        assert block == copy
+        block = changed

@@ -1,0 +1,487 @@
+"""Queue, groups, conflicts and faults, on the store in memory."""
+
+import asyncio
+from ipaddress import ip_network
+
+import pytest
+
+from datamodel.errors import Exhausted, Invalid, Unavailable
+from datastore import keys
+from datastore.memory import MemoryStore
+from datastore.mirror import Mirror
+from datastore.store import MAX_OPERATIONS, Change
+from ipamd.allocator import Allocator, ranges_of
+from ipamd.decision import MAX_REQUESTS
+from ipamd.request import Granted, Released
+from tests.consistency import assert_consistent
+from tests.ipam import (
+    NODE,
+    NOW,
+    a_foreign_block,
+    a_pool,
+    a_release,
+    a_store,
+    an_allocate,
+    content,
+    endpoint_key,
+    filled,
+    handle_key,
+    serving,
+)
+from tests.virtual_time import in_virtual_time
+
+
+class CountingStore(MemoryStore):
+    """Remembers the commits; each takes a moment, as it does over a wire."""
+
+    def __init__(self):
+        super().__init__()
+        self.commits: list[Change] = []
+        self.reads: list[tuple[str, ...]] = []
+
+    async def read(self, *ranges, keys_only=False):
+        self.reads.append(ranges)
+        return await super().read(*ranges, keys_only=keys_only)
+
+    async def commit(self, change):
+        self.commits.append(change)
+        await asyncio.sleep(0.001)
+        return await super().commit(change)
+
+
+class ContendedStore(MemoryStore):
+    """Somebody else writes just before our next commits reach the store."""
+
+    def __init__(self):
+        super().__init__()
+        self.before: list[Change] = []
+
+    async def commit(self, change):
+        if self.before:
+            await super().commit(self.before.pop(0))
+        return await super().commit(change)
+
+
+async def all_of(*calls):
+    return await asyncio.gather(*calls, return_exceptions=True)
+
+
+def endpoints(entries):
+    return [key for key in entries if key.startswith(keys.ENDPOINTS)]
+
+
+def handles(entries):
+    return [key for key in entries if key.startswith(keys.ALL_HANDLES)]
+
+
+# ---- groups ------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_requests_that_arrive_during_a_commit_leave_together_in_the_next():
+    store = await filled(CountingStore(), a_store())
+    async with serving(store) as node:
+        await node.submit(an_allocate("first", "first"))
+        store.commits.clear()
+
+        granted = await all_of(*(node.submit(an_allocate(f"c{i}", f"p{i}")) for i in range(10)))
+
+    assert len({g.grants[0].address for g in granted}) == 10
+    assert len(store.commits) == 1
+    assert_consistent(await content(store))
+
+
+@in_virtual_time
+async def test_requests_one_after_the_other_have_a_commit_each():
+    store = await filled(CountingStore(), a_store())
+    async with serving(store) as node:
+        await node.submit(an_allocate("c0", "p0"))
+        store.commits.clear()
+
+        for i in range(1, 4):
+            await node.submit(an_allocate(f"c{i}", f"p{i}"))
+
+    assert len(store.commits) == 3
+
+
+@in_virtual_time
+async def test_in_an_own_block_an_allocation_costs_one_commit_and_no_read():
+    store = await filled(CountingStore(), a_store())
+    async with serving(store) as node:
+        await node.submit(an_allocate("c0", "p0"))
+        await asyncio.sleep(1)
+        store.commits.clear()
+        store.reads.clear()
+
+        await node.submit(an_allocate("c1", "p1"))
+
+    assert len(store.commits) == 1
+    assert store.reads == []
+
+
+@in_virtual_time
+async def test_more_requests_than_a_transaction_takes_leave_in_several():
+    """Each of them claims a block of its own: the most that a request can write."""
+    n = MAX_REQUESTS * 2 + 1
+    store = await filled(CountingStore(), a_store(a_pool(cidr="10.0.0.0/24", block_size=32)))
+    async with serving(store) as node:
+        store.commits.clear()
+
+        granted = await all_of(*(node.submit(an_allocate(f"c{i}", f"p{i}")) for i in range(n)))
+
+    assert {type(g) for g in granted} == {Granted}
+    assert len(store.commits) == 3
+    assert max(change.operations for change in store.commits) <= MAX_OPERATIONS
+    assert_consistent(await content(store))
+
+
+@in_virtual_time
+async def test_requests_are_served_in_the_order_in_which_they_came():
+    store = await filled(MemoryStore(), a_store(a_pool(cidr="10.0.0.0/30", block_size=30)))
+    async with serving(store) as node:
+        outcomes = await all_of(*(node.submit(an_allocate(f"c{i}", f"p{i}")) for i in range(6)))
+
+    assert [type(o) for o in outcomes] == [Granted] * 4 + [Exhausted] * 2
+
+
+@in_virtual_time
+async def test_a_request_that_is_refused_does_not_hold_up_the_others():
+    store = await filled(MemoryStore(), a_store())
+    async with serving(store) as node:
+        outcomes = await all_of(
+            node.submit(an_allocate("c1", "p1")),
+            node.submit(an_allocate("c2", "p2", pools=("nowhere",))),
+            node.submit(an_allocate("c3", "p3")),
+        )
+
+    assert [type(o) for o in outcomes] == [Granted, Invalid, Granted]
+    assert handle_key("c2") not in await content(store)
+
+
+# ---- when the mirror is not ready --------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_nothing_is_allocated_before_the_nodes_blocks_are_loaded():
+    store = await filled(MemoryStore(), a_store())
+    mirror = Mirror(store, ranges_of(NODE))
+    allocator = Allocator(store, mirror, NODE, lambda: NOW)
+    serve = asyncio.create_task(allocator.run())
+    before = await content(store)
+
+    waiting = asyncio.create_task(allocator.submit(an_allocate(), timeout_s=60))
+    await asyncio.sleep(30)
+    assert not waiting.done()
+    assert await content(store) == before
+
+    follow = asyncio.create_task(mirror.run())
+    assert isinstance(await waiting, Granted)
+    for task in (serve, follow):
+        task.cancel()
+
+
+@in_virtual_time
+async def test_a_caller_that_has_given_up_is_not_served():
+    store = await filled(MemoryStore(), a_store())
+    mirror = Mirror(store, ranges_of(NODE))
+    allocator = Allocator(store, mirror, NODE, lambda: NOW)
+    serve = asyncio.create_task(allocator.run())
+
+    with pytest.raises(Unavailable, match="no answer in time"):
+        await allocator.submit(an_allocate("gone", "gone"), timeout_s=1)
+    follow = asyncio.create_task(mirror.run())
+    await allocator.submit(an_allocate("here", "here"), timeout_s=1)
+
+    assert handles(await content(store)) == [handle_key("here")]
+    for task in (serve, follow):
+        task.cancel()
+
+
+@in_virtual_time
+async def test_a_caller_that_is_cancelled_is_not_served():
+    store = await filled(MemoryStore(), a_store())
+    mirror = Mirror(store, ranges_of(NODE))
+    allocator = Allocator(store, mirror, NODE, lambda: NOW)
+    tasks = [asyncio.create_task(allocator.run())]
+    caller = asyncio.create_task(allocator.submit(an_allocate("gone", "gone"), timeout_s=60))
+    await asyncio.sleep(0)
+
+    caller.cancel()
+    tasks.append(asyncio.create_task(mirror.run()))
+    await allocator.submit(an_allocate("here", "here"), timeout_s=60)
+
+    assert handles(await content(store)) == [handle_key("here")]
+    for task in tasks:
+        task.cancel()
+
+
+@in_virtual_time
+async def test_after_a_watch_broke_off_the_node_serves_again():
+    store = await filled(MemoryStore(), a_store())
+    async with serving(store) as node:
+        await node.submit(an_allocate("c1", "p1"))
+        store.fail_watches()
+        await asyncio.sleep(0)
+
+        await node.submit(an_allocate("c2", "p2"))
+
+    assert_consistent(await content(store))
+
+
+# ---- others write, too -------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_block_that_another_node_claims_first_is_left_to_it():
+    store = await filled(ContendedStore(), a_store(nodes=(NODE, "node-2")))
+    first, second, *_ = a_pool().blocks_for(NODE)
+    async with serving(store) as node:
+        await asyncio.sleep(0.1)
+        store.before = [Change(put=a_foreign_block(first))]
+
+        granted = await node.submit(an_allocate())
+
+    assert granted.grants[0].block == second
+    assert_consistent(await content(store))
+
+
+@in_virtual_time
+async def test_a_block_that_was_lost_to_another_node_is_taken_once_that_one_gives_it_back():
+    pool = a_pool(cidr="10.0.0.0/29", block_size=30)
+    store = await filled(ContendedStore(), a_store(pool, nodes=(NODE, "node-2")))
+    first, second = pool.blocks_for(NODE)
+    foreign = a_foreign_block(first)
+    async with serving(store) as node:
+        await asyncio.sleep(0.1)
+        store.before = [Change(put=foreign)]
+        for i in range(4):
+            granted = await node.submit(an_allocate(f"c{i}", f"p{i}"))
+            assert granted.grants[0].block == second
+        await store.commit(Change(delete=frozenset(foreign)))
+
+        granted = await node.submit(an_allocate("c4", "p4"))
+
+    assert granted.grants[0].block == first
+    assert_consistent(await content(store))
+
+
+@in_virtual_time
+async def test_an_own_block_that_somebody_writes_meanwhile_is_read_again():
+    store = await filled(ContendedStore(), a_store())
+    async with serving(store) as node:
+        first = await node.submit(an_allocate("c1", "p1"))
+        block_key = keys.block(first.grants[0].block)
+        now = await content(store)
+        store.before = [Change(put={block_key: now[block_key]}) for _ in range(5)]
+
+        second = await node.submit(an_allocate("c2", "p2"))
+
+    assert second.grants[0].address == first.grants[0].address + 1
+    assert_consistent(await content(store))
+
+
+@in_virtual_time
+async def test_a_handle_that_somebody_made_meanwhile_is_corrected():
+    store = await filled(ContendedStore(), a_store())
+    async with serving(store) as node:
+        await asyncio.sleep(0.1)
+        store.before = [Change(put={handle_key("c1"): b'{"block":{"10.233.99.0/24":1}}'})]
+
+        await node.submit(an_allocate("c1", "p1"))
+
+    assert_consistent(await content(store))
+
+
+@in_virtual_time
+async def test_a_fight_that_does_not_end_is_given_up():
+    store = await filled(ContendedStore(), a_store())
+    async with serving(store) as node:
+        first = await node.submit(an_allocate("c1", "p1"))
+        block_key = keys.block(first.grants[0].block)
+        now = await content(store)
+        store.before = [Change(put={block_key: now[block_key]}) for _ in range(200)]
+
+        with pytest.raises(Unavailable, match=r"others changed .* 100 times in a row"):
+            await node.submit(an_allocate("c2", "p2"))
+
+    assert handle_key("c2") not in await content(store)
+
+
+# ---- the store does not answer -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_an_allocation_without_an_answer_may_be_repeated(applied):
+    @in_virtual_time
+    async def story():
+        store = await filled(MemoryStore(), a_store())
+        async with serving(store) as node:
+            await node.submit(an_allocate("c0", "p0"))
+            store.fail_next(1, applied=applied)
+
+            with pytest.raises(Unavailable):
+                await node.submit(an_allocate("c1", "p1"))
+            assert (handle_key("c1") in await content(store)) is applied
+            granted = await node.submit(an_allocate("c1", "p1"))
+            again = await node.submit(an_allocate("c1", "p1"))
+
+        assert granted == again
+        assert len(granted.grants) == 1
+        assert_consistent(await content(store))
+
+    story()
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_a_claim_without_an_answer_may_be_repeated(applied):
+    @in_virtual_time
+    async def story():
+        store = await filled(MemoryStore(), a_store())
+        async with serving(store) as node:
+            await asyncio.sleep(0.1)
+            store.fail_next(1, applied=applied)
+
+            with pytest.raises(Unavailable):
+                await node.submit(an_allocate("c1", "p1"))
+            await node.submit(an_allocate("c1", "p1"))
+
+        entries = await content(store)
+        assert len([key for key in entries if key.startswith(keys.ALL_BLOCKS)]) == 1
+        assert_consistent(entries)
+
+    story()
+
+
+class LateStore(MemoryStore):
+    """Events come a second after the write."""
+
+    async def watch(self, ranges, after):
+        async for events in super().watch(ranges, after):
+            await asyncio.sleep(1)
+            yield events
+
+
+@in_virtual_time
+async def test_what_an_unanswered_call_took_is_found_even_when_there_is_nothing_left():
+    store = await filled(LateStore(), a_store(a_pool(cidr="10.0.0.0/32", block_size=32)))
+    async with serving(store) as node:
+        await asyncio.sleep(1)
+        store.fail_next(1, applied=True)
+        with pytest.raises(Unavailable):
+            await node.submit(an_allocate("c1", "p1"))
+
+        granted = await node.submit(an_allocate("c1", "p1"))
+
+    assert str(granted.grants[0].address) == "10.0.0.0"
+    assert_consistent(await content(store))
+
+
+@in_virtual_time
+async def test_what_an_unanswered_release_gave_back_is_not_taken_for_held():
+    store = await filled(LateStore(), a_store())
+    async with serving(store) as node:
+        first = await node.submit(an_allocate("c1", "p1"))
+        await asyncio.sleep(10)
+        store.fail_next(1, applied=True)
+        with pytest.raises(Unavailable):
+            await node.submit(a_release("c1", "p1"))
+
+        second = await node.submit(an_allocate("c1", "p1"))
+
+    assert second.grants[0].address == first.grants[0].address + 1
+    assert_consistent(await content(store))
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_a_release_without_an_answer_may_be_repeated(applied):
+    @in_virtual_time
+    async def story():
+        store = await filled(MemoryStore(), a_store())
+        async with serving(store) as node:
+            granted = await node.submit(an_allocate("c1", "p1"))
+            store.fail_next(1, applied=applied)
+
+            with pytest.raises(Unavailable):
+                await node.submit(a_release("c1", "p1"))
+            released = await node.submit(a_release("c1", "p1"))
+
+        assert released == Released(() if applied else granted.grants)
+        entries = await content(store)
+        assert handles(entries) == endpoints(entries) == []
+        assert_consistent(entries)
+
+    story()
+
+
+@in_virtual_time
+async def test_all_of_a_group_hear_that_the_store_does_not_answer():
+    store = await filled(CountingStore(), a_store())
+    async with serving(store) as node:
+        await node.submit(an_allocate("c0", "p0"))
+        store.fail_next(1, applied=False)
+
+        outcomes = await all_of(*(node.submit(an_allocate(f"c{i}", f"p{i}")) for i in (1, 2)))
+
+    assert [type(o) for o in outcomes] == [Unavailable, Unavailable]
+
+
+# ---- a restart ---------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_after_a_restart_the_same_container_has_the_same_address():
+    store = await filled(MemoryStore(), a_store())
+    async with serving(store) as node:
+        before = await node.submit(an_allocate("c1", "p1"))
+
+    async with serving(store) as node:
+        after = await node.submit(an_allocate("c1", "p1"))
+
+    assert after == before
+
+
+@in_virtual_time
+async def test_after_a_restart_everything_can_be_released():
+    store = await filled(MemoryStore(), a_store())
+    async with serving(store) as node:
+        await node.submit(an_allocate("c1", "p1"))
+
+    async with serving(store) as node:
+        await node.submit(a_release("c1", "p1"))
+
+    entries = await content(store)
+    assert handles(entries) == endpoints(entries) == []
+    assert_consistent(entries)
+
+
+@in_virtual_time
+async def test_a_node_forgets_what_an_operator_released():
+    """As calicoctl ipam release and calicoctl delete workloadendpoint do."""
+    store = await filled(MemoryStore(), a_store())
+    async with serving(store) as node:
+        granted = await node.submit(an_allocate("c1", "p1"))
+        cidr = granted.grants[0].block
+        emptied = a_foreign_block(cidr, host=NODE)
+        gone = frozenset({handle_key("c1"), endpoint_key("p1")})
+        await store.commit(Change(put=emptied, delete=gone))
+        await asyncio.sleep(0.1)
+
+        await node.submit(an_allocate("c1", "p1"))
+
+    assert_consistent(await content(store))
+
+
+@in_virtual_time
+async def test_two_nodes_share_a_pool_block_by_block():
+    store = await filled(MemoryStore(), a_store(nodes=(NODE, "node-2")))
+    async with serving(store, NODE) as one, serving(store, "node-2") as two:
+        outcomes = await all_of(
+            *(one.submit(an_allocate(f"a{i}", f"a{i}")) for i in range(3)),
+            *(two.submit(an_allocate(f"b{i}", f"b{i}")) for i in range(3)),
+        )
+
+    blocks = [granted.grants[0].block for granted in outcomes]
+    assert len(set(blocks[:3])) == len(set(blocks[3:])) == 1
+    assert len(set(blocks)) == 2
+    assert all(block.subnet_of(ip_network("10.233.64.0/18")) for block in blocks)
+    assert_consistent(await content(store))
