@@ -11,7 +11,7 @@ from cni_plugin.args import CmdArgs
 from cni_plugin.parts import Parts
 from cni_plugin.podnet import host_names
 from datamodel.attachment import Attachment, Pod
-from datamodel.errors import Unavailable
+from datamodel.errors import OcicatError
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +37,9 @@ def remove_link(attachment: Attachment, pod: Pod | None, parts: Parts) -> None:
 
 
 def give_back(attachment: Attachment, pod: Pod | None, parts: Parts) -> None:
-    """Release addresses, handle and endpoint; if ipamd does not answer, spool that for later."""
+    """Release addresses, handle and endpoint; if ipamd cannot do it now, spool it for later."""
     try:
         parts.ipam.release(attachment, pod, parts.release_timeout_s)
-    except Unavailable as error:
+    except OcicatError as error:
         parts.spool.put(attachment, pod)
         log.warning("release of %s is spooled: %s", attachment.handle_id, error)

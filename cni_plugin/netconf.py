@@ -20,6 +20,7 @@ from datamodel.errors import Invalid, Unsupported
 
 SUPPORTED_VERSIONS = ("0.3.1", "0.4.0", "1.0.0")
 DEFAULT_VERSION = "0.1.0"  # what a configuration without cniVersion means
+MTUS = range(68, 65536)  # what a veth pair takes
 IPAM_TYPES = ("calico-ipam", "ocicat-ipam")
 
 
@@ -139,6 +140,8 @@ def netconf_of(keys: Keys, name: str, version: str) -> NetConf:
         ),
         prev_result=read(keys, "prevResult", dict, None),
     )
+    if conf.mtu is not None and conf.mtu not in MTUS:
+        mistakes.append(f"mtu: {conf.mtu} is not in {MTUS[0]}..{MTUS[-1]}")
     mistakes += _pool_mistakes(conf.pools) + _result_mistakes(conf.prev_result or {})
     kind = read(ipam, "type", str, IPAM_TYPES[0])
     families = {

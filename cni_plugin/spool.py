@@ -7,6 +7,7 @@ takes its entry back first, so that a late delivery never frees an address in us
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import IO
 
 from datamodel.attachment import Attachment, Pod
+from datamodel.errors import Invalid
+
+log = logging.getLogger(__name__)
 
 
 class Spool:
@@ -42,6 +46,11 @@ class Spool:
             temporary.flush()
             os.fsync(temporary.fileno())
         os.replace(temporary.name, entry)
+        directory = os.open(self._directory, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
     def take_back(self, attachment: Attachment) -> None:
         """Forget the attachment's release: it is being added again.
@@ -53,7 +62,7 @@ class Spool:
             entry.unlink(missing_ok=True)
 
     def deliver(self, release: Callable[[Attachment, Pod | None], None]) -> int:
-        """Hand every entry to *release* and drop it; stop at the first that fails.
+        """Hand every entry to *release* and drop it; one that is refused waits for a later try.
 
         Returns:
             How many were delivered.
@@ -69,7 +78,11 @@ class Spool:
                 except (ValueError, KeyError, TypeError):
                     entry.rename(entry.with_suffix(".unreadable"))
                     continue
-                release(attachment, pod)
+                try:
+                    release(attachment, pod)
+                except Invalid as error:  # what the store has is wrong; mending it mends this
+                    log.warning("release of %s is refused: %s", attachment.handle_id, error)
+                    continue
                 entry.unlink(missing_ok=True)
                 delivered += 1
         return delivered

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from datamodel.attachment import Attachment
 from datamodel.block import Attribute, Block
 from datamodel.endpoint import EndpointId, WorkloadEndpoint
-from datamodel.errors import OcicatError
+from datamodel.errors import Invalid, OcicatError
 from datamodel.pool import Network
 from datastore import codec, keys
 from ipamd.block_choice import choose_block
@@ -51,6 +51,14 @@ def prepare(draft: Draft, request: Prepare) -> Granted:
     """Add to *draft* the claim of a first block, unless the node owns one."""
     if not draft.own_blocks(request.version):
         choose_block(draft, (), request.version)
+    return Granted()
+
+
+def fence(draft: Draft) -> Granted:
+    """Add to *draft* that every block of the node is written anew."""
+    for version in (4, 6):
+        for block in draft.own_blocks(version):
+            draft.change(block)
     return Granted()
 
 
@@ -113,7 +121,10 @@ def _record_endpoint(draft: Draft, request: Allocate, link: Link, grants: tuple[
     if before == request.attachment.container_id:
         return ""
     older = Attachment(request.attachment.network, before, request.attachment.ifname)
-    return before if holdings(draft, older.handle_id, request.version) else ""
+    try:
+        return before if holdings(draft, older.handle_id, request.version) else ""
+    except Invalid:
+        return before  # its block was written wrongly: that must not keep the pod from starting
 
 
 def _host_network(grant: Grant) -> Network:

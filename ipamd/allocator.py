@@ -16,9 +16,13 @@ from datastore import keys
 from datastore.mirror import Mirror
 from datastore.store import Entry, Store, settle
 from ipamd.decision import MAX_REQUESTS, decide
-from ipamd.request import Outcome, Request, View
+from ipamd.draft import owned
+from ipamd.request import Fence, Outcome, Request, View
 
 log = logging.getLogger(__name__)
+
+# So many requests make room for a fence: five keys each, more than the 20 blocks a node may own.
+FENCED_BLOCKS = 5
 
 
 def ranges_of(node: str) -> Callable[[Mapping[str, Entry]], frozenset[str]]:
@@ -29,7 +33,7 @@ def ranges_of(node: str) -> Callable[[Mapping[str, Entry]], frozenset[str]]:
     own = f"{keys.ALL_AFFINITIES}{node}/"
 
     def ranges(entries: Mapping[str, Entry]) -> frozenset[str]:
-        return base | {keys.block(keys.cidr_of(key)) for key in entries if key.startswith(own)}
+        return base | {keys.block(cidr) for cidr in owned(entries, own)}
 
     return ranges
 
@@ -54,6 +58,7 @@ class Allocator:
         self._wake = asyncio.Event()
         self._facts: dict[str, Entry | None] = {}
         self._claimed: dict[str, frozenset[str]] = {}
+        self._is_in_doubt = False  # a commit went without an answer: it may still be carried out
 
     async def submit(self, request: Request, timeout_s: float) -> Outcome:
         """Have *request* decided and written; return its outcome.
@@ -90,7 +95,8 @@ class Allocator:
 
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
-        while self._waiting and len(batch) < MAX_REQUESTS:
+        limit = MAX_REQUESTS - (FENCED_BLOCKS if self._is_in_doubt else 0)
+        while self._waiting and len(batch) < limit:
             waiting = self._waiting.popleft()
             if not waiting.answer.done():  # else: its caller has given up
                 batch.append(waiting)
@@ -98,11 +104,20 @@ class Allocator:
 
     async def _answer(self, batch: list[_Waiting]) -> None:
         requests = [waiting.request for waiting in batch]
+        fences = [Fence()] if self._is_in_doubt else []
         outcomes: list[Outcome]
         try:
-            outcomes = await settle(self._store, self, lambda: decide(self._view(), requests))
+            outcomes = await settle(
+                self._store, self, lambda: decide(self._view(), [*fences, *requests])
+            )
+            outcomes = outcomes[len(fences) :]
+            self._is_in_doubt = False
         except OcicatError as error:
             outcomes = [error] * len(batch)
+            self._is_in_doubt = self._is_in_doubt or isinstance(error, Unavailable)
+        except Exception:
+            log.exception("bug")
+            outcomes = [OcicatError("ipamd: a mistake of ours; see its log")] * len(batch)
         self._forget()
         for waiting, outcome in zip(batch, outcomes, strict=True):
             if not waiting.answer.done():

@@ -5,6 +5,7 @@ once.
 """
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
@@ -17,6 +18,8 @@ from datastore.config import EtcdConfig, etcd_config
 DEFAULT_POOL_CIDR = "10.233.64.0/18"  # kubespray's pod network
 DEFAULT_BLOCK_SIZE = "24"
 _MODES = {"never": "Never", "off": "Never", "always": "Always", "crosssubnet": "CrossSubnet"}
+_NODE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}")  # it becomes part of keys in etcd
+AS_NUMBERS = range(1, 1 << 32)
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -83,6 +86,10 @@ def read_config(environment: Mapping[str, str], hostname: str) -> Config:
         default_pool=_default_pool(read),
         log_level=str(read.one_of("OCICAT_LOG_LEVEL", "info", LOG_LEVELS)),
     )
+    if not _NODE_NAME.fullmatch(config.node):
+        read.mistakes.append(f"NODENAME: {config.node!r} is not a node's name")
+    if config.as_number is not None and config.as_number not in AS_NUMBERS:
+        read.mistakes.append(f"AS: {config.as_number} is not in 1..{AS_NUMBERS[-1]}")
     if read.mistakes:
         raise Invalid(f"configuration: {'; '.join(read.mistakes)}")
     return config

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from datamodel.errors import OcicatError
 from datastore.store import MAX_OPERATIONS, Decision
-from ipamd.allocate import allocate, prepare
+from ipamd.allocate import allocate, fence, prepare
 from ipamd.draft import Draft, Unknown
 from ipamd.release import release
-from ipamd.request import Allocate, Outcome, Release, Request, View
+from ipamd.request import Allocate, Outcome, Prepare, Release, Request, View
 
 # A request touches at most its handle, its endpoint, the handle of the pod's previous container and
 # one block; a claim adds an affinity, and the IPAM config once for all of them. That many requests
@@ -46,4 +46,4 @@ def _decide_one(draft: Draft, request: Request) -> Outcome:
         return allocate(draft, request)
     if isinstance(request, Release):
         return release(draft, request)
-    return prepare(draft, request)
+    return prepare(draft, request) if isinstance(request, Prepare) else fence(draft)

@@ -3,12 +3,14 @@
 Pure: no I/O. Every key that is looked at is expected to be unchanged when the transaction runs.
 """
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from datamodel.affinity import Affinity
 from datamodel.block import Block
+from datamodel.errors import Invalid
 from datamodel.pool import Network
 from datastore import codec, keys
 from datastore.store import Change
@@ -21,6 +23,16 @@ class Unknown(Exception):
     def __init__(self, needs: Iterable[str]) -> None:
         super().__init__()
         self.needs = frozenset(needs)
+
+
+def owned(entries: Iterable[str], prefix: str) -> list[Network]:
+    """The blocks that affinities below *prefix* name, in key order; what is no block is skipped."""
+    cidrs = []
+    for key in sorted(entries):
+        if key.startswith(prefix):
+            with contextlib.suppress(Invalid):
+                cidrs.append(keys.cidr_of(key))
+    return cidrs
 
 
 @lru_cache(maxsize=256)
@@ -85,19 +97,24 @@ class Draft:
 
     def own_blocks(self, version: int) -> list[Block]:
         """The blocks that are this node's, by affinity and by their own word, in key order."""
-        prefix = keys.affinities(self.view.node, version)
-        cidrs = [keys.cidr_of(key) for key in sorted(self.view.mirrored) if key.startswith(prefix)]
-        mirrored = [c for c in cidrs if keys.block(c) in self.view.mirrored]
-        fresh = [c for c in self.blocks if c.version == version and c not in mirrored]
-        blocks = [self._peek(cidr) for cidr in (*mirrored, *fresh)]
-        return [block for block in blocks if block.host == self.view.node]
+        cidrs = owned(self.view.mirrored, keys.affinities(self.view.node, version))
+        fresh = [c for c in self.blocks if c.version == version and c not in cidrs]
+        blocks = [self._peek(cidr) for cidr in (*cidrs, *fresh)]
+        return [block for block in blocks if block and block.host == self.view.node]
 
-    def _peek(self, cidr: Network) -> Block:
-        """A block without expecting it to stay as it is: one that is only looked at."""
+    def _peek(self, cidr: Network) -> Block | None:
+        """A block without expecting it to stay as it is: one that is only looked at.
+
+        ``None`` if there is none, or if somebody wrote it wrongly: the others serve on.
+        """
         if cidr in self.blocks:
             return self.blocks[cidr]
         key = keys.block(cidr)
-        return _decode_block(key, self.view.mirrored[key].value)
+        entry = self.view.mirrored.get(key)
+        try:
+            return _decode_block(key, entry.value) if entry else None
+        except Invalid:
+            return None
 
     def block(self, cidr: Network) -> Block | None:
         """Any node's block; ``None`` if there is none.

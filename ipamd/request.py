@@ -67,6 +67,14 @@ class Prepare:
 
 
 @dataclass(frozen=True, slots=True)
+class Fence:
+    """Rewrite the node's blocks, so that a commit that was given up comes too late.
+
+    etcd may carry it out after our deadline; it then finds another revision than it expects.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Grant:
     """An address and the block it is from."""
 
@@ -89,5 +97,5 @@ class Released:
     grants: tuple[Grant, ...] = ()
 
 
-Request = Allocate | Release | Prepare
+Request = Allocate | Release | Prepare | Fence
 Outcome = Granted | Released | OcicatError

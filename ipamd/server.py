@@ -162,8 +162,9 @@ def _time_left(context: Context) -> float:
 
 
 # The CNI specification's rules; they also keep keys in etcd well-formed.
+IFNAME_MAX_BYTES = 15
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
-_IFNAME = re.compile(r"[^/:\s]{1,15}")
+_IFNAME = re.compile(r"[^/:\s]+")
 
 
 def _attachment(message: ipam_pb2.Attachment) -> Attachment:
@@ -176,6 +177,8 @@ def _attachment(message: ipam_pb2.Attachment) -> Attachment:
         )
         if not rule.fullmatch(value)
     ]
+    if len(message.ifname.encode()) > IFNAME_MAX_BYTES:
+        wrong.append(f"ifname {message.ifname!r} is too long")
     if wrong:
         raise Invalid(f"attachment: {'; '.join(wrong)}")
     return Attachment(message.network, message.container_id, message.ifname)

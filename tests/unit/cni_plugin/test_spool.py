@@ -8,7 +8,7 @@ import pytest
 
 from cni_plugin.spool import Spool
 from datamodel.attachment import Attachment, Pod
-from datamodel.errors import Unavailable
+from datamodel.errors import Invalid, Unavailable
 
 POD = Pod("default", "mypod")
 
@@ -133,6 +133,22 @@ def test_delivery_stops_at_the_first_failure_and_the_rest_stays(spool, tmp_path)
 
     assert len(ipamd.released) == 1
     assert len(entries(tmp_path)) == 4
+
+
+def test_an_entry_that_is_refused_waits_and_the_rest_is_delivered(spool, tmp_path):
+    for container_id in ("c1", "c2", "c3"):
+        spool.put(an_attachment(container_id), POD)
+    delivered = []
+
+    def release(attachment, pod):
+        if attachment.container_id == "c2":
+            raise Invalid("etcd key x: is not JSON")
+        delivered.append(attachment.container_id)
+
+    assert spool.deliver(release) == 2
+
+    assert sorted(delivered) == ["c1", "c3"]
+    assert len(entries(tmp_path)) == 1
 
 
 def test_what_failed_is_delivered_later(spool):

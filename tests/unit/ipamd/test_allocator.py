@@ -485,3 +485,73 @@ async def test_two_nodes_share_a_pool_block_by_block():
     assert len(set(blocks)) == 2
     assert all(block.subnet_of(ip_network("10.233.64.0/18")) for block in blocks)
     assert_consistent(await content(store))
+
+
+class LateStore(MemoryStore):
+    """Answers no commit in time; carries it out later, as an etcd that was cut off may do."""
+
+    def __init__(self):
+        super().__init__()
+        self.is_late = False
+        self.late: list[Change] = []
+
+    async def commit(self, change):
+        if self.is_late:
+            self.late.append(change)
+            raise Unavailable("etcd: no answer")
+        return await super().commit(change)
+
+    async def carry_out(self):
+        for change in self.late:
+            await super().commit(change)
+
+
+async def test_a_release_that_was_given_up_does_not_free_what_was_confirmed_meanwhile():
+    store = await filled(LateStore(), a_store(a_pool()))
+    async with serving(store) as served:
+        first = await served.submit(an_allocate("c1"))
+        store.is_late = True
+        with pytest.raises(Unavailable):
+            await served.submit(a_release("c1"))
+        store.is_late = False
+
+        again = await served.submit(an_allocate("c1"))
+        await store.carry_out()
+
+        assert again == first
+        assert keys.handle(an_allocate("c1").attachment.handle_id) in await content(store)
+        assert_consistent(await content(store))
+
+
+async def test_an_allocation_that_was_given_up_is_not_carried_out_late():
+    store = await filled(LateStore(), a_store(a_pool()))
+    async with serving(store) as served:
+        await served.submit(an_allocate("c1"))
+        store.is_late = True
+        with pytest.raises(Unavailable):
+            await served.submit(an_allocate("c2"))
+        store.is_late = False
+
+        await served.submit(a_release("c2"))
+        await store.carry_out()
+
+        assert keys.handle(an_allocate("c2").attachment.handle_id) not in await content(store)
+        assert_consistent(await content(store))
+
+
+async def test_a_block_that_somebody_wrote_wrongly_does_not_stop_the_node():
+    store = await filled(MemoryStore(), a_store(a_pool()))
+    async with serving(store) as served:
+        granted = await served.submit(an_allocate("c1"))
+        key = keys.block(granted.grants[0].block)
+        broken = (await content(store))[key].replace(b'"unallocated":[', b'"unallocated":[7,')
+        await store.commit(Change(put={key: broken}))
+        await store.commit(Change(put={f"{keys.ALL_AFFINITIES}{NODE}/ipv4/block/garbage": b"{}"}))
+        await asyncio.sleep(0)
+
+        other = await served.submit(an_allocate("c2"))
+
+        assert other.grants[0].block != granted.grants[0].block
+        await served.submit(a_release("c2"))
+        with pytest.raises(Invalid, match="contradict|queue of free"):
+            await served.submit(a_release("c1"))
