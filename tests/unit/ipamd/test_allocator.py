@@ -487,7 +487,7 @@ async def test_two_nodes_share_a_pool_block_by_block():
     assert_consistent(await content(store))
 
 
-class LateStore(MemoryStore):
+class OverdueStore(MemoryStore):
     """Answers no commit in time; carries it out later, as an etcd that was cut off may do."""
 
     def __init__(self):
@@ -507,7 +507,7 @@ class LateStore(MemoryStore):
 
 
 async def test_a_release_that_was_given_up_does_not_free_what_was_confirmed_meanwhile():
-    store = await filled(LateStore(), a_store(a_pool()))
+    store = await filled(OverdueStore(), a_store(a_pool()))
     async with serving(store) as served:
         first = await served.submit(an_allocate("c1"))
         store.is_late = True
@@ -524,7 +524,7 @@ async def test_a_release_that_was_given_up_does_not_free_what_was_confirmed_mean
 
 
 async def test_an_allocation_that_was_given_up_is_not_carried_out_late():
-    store = await filled(LateStore(), a_store(a_pool()))
+    store = await filled(OverdueStore(), a_store(a_pool()))
     async with serving(store) as served:
         await served.submit(an_allocate("c1"))
         store.is_late = True
@@ -553,5 +553,5 @@ async def test_a_block_that_somebody_wrote_wrongly_does_not_stop_the_node():
 
         assert other.grants[0].block != granted.grants[0].block
         await served.submit(a_release("c2"))
-        with pytest.raises(Invalid, match="contradict|queue of free"):
+        with pytest.raises(Invalid, match="queue of free"):
             await served.submit(a_release("c1"))
