@@ -61,6 +61,7 @@ Examples:
   ocicatctl get workloadendpoint --all-namespaces
   ocicatctl ipam show --show-blocks
   ocicatctl node status
+  ocicatctl lab up --pods 2
 
 \b
 Exit status: 0 done, 1 failed, 2 wrong usage.

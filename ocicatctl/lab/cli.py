@@ -64,6 +64,7 @@ def status(name: str) -> None:
         daemons = "run" if not down else f"not running: {', '.join(down)}"
         nodes.append([node.name, node.namespace, str(node.address), daemons, count])
     click.echo(columns(["NODE", "NAMESPACE", "ADDRESS", "DAEMONS", "SESSIONS"], nodes), nl=False)
+    click.echo()
     pods = [[pod.name, pod.node, pod.address or "-", pod.namespace] for pod in cluster.pods()]
     click.echo(columns(["POD", "NODE", "ADDRESS", "NAMESPACE"], pods), nl=False)
 
