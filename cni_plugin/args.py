@@ -4,7 +4,7 @@ Pure: no I/O.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cni_plugin import netconf
@@ -38,6 +38,8 @@ class Invocation:
     netns_mistake: str = ""  # why it could not be opened
     stdin_mistake: str = ""  # why stdin could not be read
     role: str = "ocicat"  # the executable's own name
+    # Whether the runtime still waits; a call may have stood in a queue.
+    is_caller_there: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class CmdArgs:
     netns_fd: int | None
     netns_mistake: str
     conf: NetConf
+    is_caller_there: Callable[[], bool] = lambda: True
 
 
 def parse(invocation: Invocation, command: str) -> CmdArgs:
@@ -79,6 +82,7 @@ def parse(invocation: Invocation, command: str) -> CmdArgs:
         netns_fd=invocation.netns_fd,
         netns_mistake=invocation.netns_mistake,
         # A DEL uses nothing else, and must not fail for what was edited after its ADD.
+        is_caller_there=invocation.is_caller_there,
         conf=NetConf(version, network) if command == "DEL" else netconf_of(keys, network, version),
     )
 
@@ -111,6 +115,8 @@ def ifname_mistake(ifname: str) -> str:
         return "interface name is . or .."
     if ifname in ("all", "default"):
         return "interface name is that of a sysctl directory"
+    if b"\xa0" in ifname.encode():  # to the kernel a blank, in whatever character it stands
+        return "interface name contains the byte A0"
     if any(c in "/:%" or c.isspace() for c in ifname):
         return "interface name contains / or : or % or whitespace characters"
     return ""

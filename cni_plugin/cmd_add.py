@@ -1,10 +1,12 @@
-"""ADD: ask ipamd and make the veth pair side by side, then give the pod its network.
+"""ADD: make the veth pair, ask ipamd, prepare the pod meanwhile, then give it its address.
 
-Start reading here. What takes everything back is registered before the first step runs: a call
-that times out may still have worked on the other side, and undoing what never happened does no
-harm.
+Start reading here. Nothing is asked of ipamd before the kernel has let us make the link, so an ADD
+that is refused touches nothing of an attachment that is there. From then on everything is taken
+back if a later step fails: a call that times out may still have worked on the other side, and
+undoing what never happened does no harm.
 """
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -14,40 +16,44 @@ from cni_plugin.cmd_del import give_back, remove_link
 from cni_plugin.cni_error import INVALID_ENVIRONMENT, INVALID_NETNS, CniError
 from cni_plugin.dataplane import LinkTaken
 from cni_plugin.parts import Parts
-from cni_plugin.podnet import PodNet, host_names, plan, plan_links
+from cni_plugin.podnet import PodNet, host_names, plan, plan_links, remainder
 from cni_plugin.undo import quietly
 from datamodel.attachment import Attachment
 from datamodel.errors import Invalid, OcicatError, Unavailable
 from ipam_api.client import NotReached, PendingAllocation, Recorded
 
 
-def cmd_add(args: CmdArgs, parts: Parts) -> PodNet:
-    """Run one ADD; return the network that the pod has now."""
+def cmd_add(args: CmdArgs, parts: Parts) -> tuple[PodNet, Callable[[], None]]:
+    """Run one ADD; return the network that the pod has now, and what takes it back."""
     netns_fd = netns_of(args)
-    parts.spool.take_back(args.attachment)
     links = plan_links(args.attachment, args.pod, args.conf.mtu)
-    allocation = _ask(args, parts, links)
+    forwards = args.conf.allows_ip_forwarding
     with ExitStack() as undo:
-        undo.callback(quietly, _take_back, args, parts, allocation)
-        try:
-            made = _make_pair(args, parts, links, netns_fd)
-        except AlreadyAttached:
-            undo.pop_all()  # what is there belongs to an ADD that succeeded
-            raise
-        if made.host.name != links.host.name:
-            allocation.wait()
-            allocation = _ask(args, parts, made)  # the endpoint must name the link
+        links, index = _make_pair(args, parts, links, netns_fd)
+        undo.callback(quietly, dataplane.delete_named, links.host.name, links.alias)
+        was_spooled = parts.spool.take_back(args.attachment)
+        allocation = _ask(args, parts, links)
+        undo.callback(quietly, _give_back, args, parts, allocation, was_spooled)
+        # Runs before the address is given back: nothing may use it any more by then.
+        undo.callback(quietly, dataplane.delete_named, links.host.name, links.alias)
+        prepared = plan(links, (), forwards)
+        dataplane.setup(prepared, netns_fd)
         allocated = allocation.wait()
-        network = plan(made, allocated.addresses, args.conf.allows_ip_forwarding)
-        dataplane.setup(network, netns_fd)
+        network = plan(links, allocated.addresses, forwards)
+        dataplane.setup(remainder(network, prepared), netns_fd)
         undo.pop_all()  # success: keep everything
     if allocated.superseded_container_id:
         _give_back_previous_sandbox(args, parts, allocated.superseded_container_id)
-    return network
+    return network, lambda: undo_add(args, parts, links, index)
 
 
-def undo_add(args: CmdArgs, parts: Parts) -> None:
-    """Take back an ADD that succeeded but whose result nobody received."""
+def undo_add(args: CmdArgs, parts: Parts, links: PodNet, index: int) -> None:
+    """Take back an ADD that succeeded but whose result nobody received.
+
+    A link of another index is of an ADD that came since; it and its address stay.
+    """
+    if dataplane.index_of(links.host.name, links.alias) not in (index, None):
+        return
     remove_link(args.attachment, args.pod, parts)
     give_back(args.attachment, args.pod, parts)
 
@@ -81,21 +87,25 @@ def _ask(args: CmdArgs, parts: Parts, links: PodNet) -> PendingAllocation:
     )
 
 
-def _take_back(args: CmdArgs, parts: Parts, allocation: PendingAllocation) -> None:
-    """Undo: the link first, then the addresses, if there can be any."""
-    remove_link(args.attachment, args.pod, parts)
+def _give_back(
+    args: CmdArgs, parts: Parts, allocation: PendingAllocation, was_spooled: bool
+) -> None:
+    """Undo: wait for what was asked, since a release must not overtake it, and give it back.
+
+    Args:
+        was_spooled: an earlier DEL had left a release, which this ADD took off the spool.
+    """
     try:
-        allocation.wait()  # a release must not overtake what it takes back
+        allocation.wait()
     except NotReached:
-        return
-    except Unavailable:
-        pass  # whether addresses are held is unknown
+        if not was_spooled:
+            return  # ipamd has not seen the request and will not: nothing is held
     except OcicatError:
-        return  # refused: nothing was written
+        pass  # refused, or unknown: what an earlier ADD held may be held still
     give_back(args.attachment, args.pod, parts)
 
 
-def _make_pair(args: CmdArgs, parts: Parts, links: PodNet, netns_fd: int) -> PodNet:
+def _make_pair(args: CmdArgs, parts: Parts, links: PodNet, netns_fd: int) -> tuple[PodNet, int]:
     """Make the veth pair under the first of its names that is free or can be made so.
 
     Raises:
@@ -108,12 +118,10 @@ def _make_pair(args: CmdArgs, parts: Parts, links: PodNet, netns_fd: int) -> Pod
         for name in names:
             pair = replace(links, host=replace(links.host, name=name))
             try:
-                dataplane.create_pair(pair, netns_fd)
-                return pair
+                return pair, dataplane.create_pair(pair, netns_fd)
             except LinkTaken as taken:
                 if _clear(args, parts, taken):
-                    dataplane.create_pair(pair, netns_fd)
-                    return pair
+                    return pair, dataplane.create_pair(pair, netns_fd)
                 if name == names[-1] or taken.owner is None:
                     raise
     raise AssertionError("host_names is never empty")
@@ -122,20 +130,30 @@ def _make_pair(args: CmdArgs, parts: Parts, links: PodNet, netns_fd: int) -> Pod
 def _clear(args: CmdArgs, parts: Parts, taken: LinkTaken) -> bool:
     """Remove the link in our way if it is a remnant: of a killed ADD, or of the pod's last sandbox.
 
-    Calico takes the name over in the same case: a pod is alive in one sandbox only.
+    Calico takes the name over in the same case: a pod is alive in one sandbox only. The same
+    container on another network is no last sandbox, and an alias too long to say whose it is could
+    be anybody's.
     """
     if args.attachment.owns(taken.alias):
         raise AlreadyAttached(
             f"container {args.attachment.container_id}: interface {args.attachment.ifname} is "
             "attached already; DEL comes before another ADD"
         ) from taken
-    owner = taken.owner
-    is_previous = bool(owner and args.pod and owner.pod_digest == args.pod.digest)
+    older = taken.owner.attachment if taken.owner else None
+    is_previous = bool(
+        taken.owner
+        and args.pod
+        and taken.owner.pod_digest == args.pod.digest
+        and older
+        and older.container_id != args.attachment.container_id
+    )
     if not (is_previous or taken.is_leftover):
         return False
+    if not args.is_caller_there():
+        raise Unavailable("the runtime gave up before this ADD began")
     dataplane.delete_named(taken.name, taken.alias)
-    if owner and owner.attachment:
-        give_back(owner.attachment, args.pod, parts)
+    if older:
+        give_back(older, args.pod, parts)
     return True
 
 

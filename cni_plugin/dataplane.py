@@ -22,7 +22,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from cni_plugin import netns
 from cni_plugin.podnet import LINK_GROUP, Neighbour, PodNet, Route, Side
 from datamodel.attachment import ALIAS_PREFIX, Attachment, LinkOwner, parse_alias
-from datamodel.errors import Invalid, Unavailable
+from datamodel.errors import Invalid, OcicatError, Unavailable
 
 RTPROT_BOOT = 3  # Calico's for pod routes; `ip route` leaves it out
 NUD_PERMANENT = 0x80
@@ -87,8 +87,11 @@ def _kernel(what: str) -> Iterator[None]:
         raise Unavailable(f"{what}: {error.strerror or error}") from error
 
 
-def create_pair(network: PodNet, netns_fd: int) -> None:
+def create_pair(network: PodNet, netns_fd: int) -> int:
     """Make the veth pair, its host side with alias and up. Both ends get MAC and MTU at creation.
+
+    Returns:
+        The index of the host side.
 
     Raises:
         LinkTaken: the host has a link of that name.
@@ -112,9 +115,14 @@ def create_pair(network: PodNet, netns_fd: int) -> None:
                 f"veth pair {host.name}–{pod.name}: the kernel refuses: {os.strerror(error.code)}"
             ) from error
         raise _who_is_there(host.name, pod.name) from error
-    with _kernel(f"link {host.name}"):
-        index = socket.if_nametoindex(host.name)
-        _host().link("set", index=index, ifalias=network.alias, state="up")
+    try:
+        with _kernel(f"link {host.name}"):
+            index = socket.if_nametoindex(host.name)
+            _host().link("set", index=index, ifalias=network.alias, state="up")
+            return index
+    except OcicatError:
+        delete_named(host.name, "")  # nobody else would know whose it is
+        raise
 
 
 def _who_is_there(host_name: str, pod_name: str) -> Invalid:
@@ -123,8 +131,7 @@ def _who_is_there(host_name: str, pod_name: str) -> Invalid:
         return PodLinkExists(
             f"CNI_IFNAME {pod_name}: the container has an interface of that name already"
         )
-    alias = link.get_attr("IFLA_IFALIAS") or ""
-    return LinkTaken(host_name, alias, link.get_attr("IFLA_GROUP"))
+    return LinkTaken(host_name, _alias(link), link.get_attr("IFLA_GROUP"))
 
 
 def _link(ip: IPRoute, name: str) -> Any | None:
@@ -210,40 +217,38 @@ def delete(attachment: Attachment, names: tuple[str, ...]) -> bool:
     Looked for under *names* first, then by alias among all links, so that it is found without
     knowing how it was named. A link of our name that an ADD was killed over is removed as well.
     """
-    for name in names:
-        link = _link(_host(), name)
-        if link is not None and _is_of(link, attachment):
-            return _delete(link)
-    for link in _our_links():
-        if attachment.owns(link.get_attr("IFLA_IFALIAS") or ""):
-            return _delete(link)
+    with _kernel("links"):
+        for name in names:
+            link = _link(_host(), name)
+            if link is not None and _is_leftover(link):
+                _delete(link)
+            elif link is not None and attachment.owns(_alias(link)):
+                return _delete(link)
+        for link in _our_links():
+            if attachment.owns(_alias(link)):
+                return _delete(link)
     return False
 
 
 def delete_named(name: str, alias: str) -> None:
     """Remove the link *name* if its alias still is *alias* and it is in our group."""
-    link = _link(_host(), name)
-    if (
-        link is not None
-        and (link.get_attr("IFLA_IFALIAS") or "") == alias
-        and link.get_attr("IFLA_GROUP") == LINK_GROUP
-    ):
-        _delete(link)
+    with _kernel(f"link {name}"):
+        link = _link(_host(), name)
+        if link is not None and _alias(link) == alias and link.get_attr("IFLA_GROUP") == LINK_GROUP:
+            _delete(link)
 
 
-def _is_of(link: Any, attachment: Attachment) -> bool:
-    alias = link.get_attr("IFLA_IFALIAS") or ""
-    is_leftover = not alias and link.get_attr("IFLA_GROUP") == LINK_GROUP
-    return is_leftover or attachment.owns(alias)
+def _alias(link: Any) -> str:
+    return link.get_attr("IFLA_IFALIAS") or ""
+
+
+def _is_leftover(link: Any) -> bool:
+    """Whether an ADD was killed between making the link and naming its owner."""
+    return not _alias(link) and link.get_attr("IFLA_GROUP") == LINK_GROUP
 
 
 def _our_links() -> list[Any]:
-    with _kernel("links"):
-        return [
-            link
-            for link in _host().get_links()
-            if (link.get_attr("IFLA_IFALIAS") or "").startswith(ALIAS_PREFIX)
-        ]
+    return [link for link in _host().get_links() if _alias(link).startswith(ALIAS_PREFIX)]
 
 
 def _delete(link: Any) -> bool:
@@ -302,5 +307,15 @@ def read_sysctl(path: str) -> str:
 
 def alias_of(name: str) -> str:
     """The alias of a host link; "" if there is no such link or it has none."""
-    link = _link(_host(), name)
-    return "" if link is None else link.get_attr("IFLA_IFALIAS") or ""
+    with _kernel(f"link {name}"):
+        link = _link(_host(), name)
+        return "" if link is None else _alias(link)
+
+
+def index_of(name: str, alias: str | None = None) -> int | None:
+    """The index of a host link, if it exists (and has that alias)."""
+    with _kernel(f"link {name}"):
+        link = _link(_host(), name)
+        if link is None or alias not in (None, _alias(link)):
+            return None
+        return int(link["index"])

@@ -23,6 +23,7 @@ PATIENCE_S = 60  # the server answers long before; this is for one that hangs
 def main() -> int:
     """Serve the call; return the exit status."""
     command = posix.environ.get(b"CNI_COMMAND", b"")
+    keep_standard_fds()
     server = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     server.settimeout(PATIENCE_S)
     stdin = None
@@ -49,6 +50,15 @@ def main() -> int:
     except OSError:
         return 1
     return answer[0]
+
+
+def keep_standard_fds() -> None:
+    """Let nothing of ours become stdin, stdout or stderr: using a closed one must fail."""
+    for fd, mode in ((0, posix.O_WRONLY), (1, posix.O_RDONLY), (2, posix.O_RDONLY)):
+        try:
+            posix.fstat(fd)
+        except OSError:
+            posix.open("/dev/null", mode)  # the lowest free number: this one
 
 
 def request(command: bytes) -> tuple[bytes, bytes, int | None]:

@@ -6,6 +6,7 @@ Keys that we do not know are ignored; Calico's own that we have no use for are a
 
 import ipaddress
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from datamodel.errors import Invalid, Unsupported
 SUPPORTED_VERSIONS = ("0.3.1", "0.4.0", "1.0.0")
 DEFAULT_VERSION = "0.1.0"  # what a configuration without cniVersion means
 MTUS = range(68, 65536)  # what a veth pair takes
+_POOL_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 IPAM_TYPES = ("calico-ipam", "ocicat-ipam")
 
 
@@ -162,12 +164,14 @@ def netconf_of(keys: Keys, name: str, version: str) -> NetConf:
 def _pool_mistakes(pools: tuple[str, ...]) -> list[str]:
     found = []
     for pool in pools:
-        if "/" not in pool:
-            continue  # a name
+        if _POOL_NAME.fullmatch(pool):
+            continue
         try:
             ipaddress.IPv4Network(pool)
         except ValueError as error:
-            found.append(f"ipam.ipv4_pools: {pool!r} is not an IPv4 range: {error}")
+            found.append(
+                f"ipam.ipv4_pools: {pool!r} is neither a pool's name nor an IPv4 range: {error}"
+            )
     return found
 
 

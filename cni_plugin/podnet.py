@@ -94,7 +94,7 @@ def plan_links(attachment: Attachment, pod: Pod | None, mtu: int | None) -> PodN
 
 
 def plan(links: PodNet, addresses: tuple[Address, ...], allows_ip_forwarding: bool) -> PodNet:
-    """The pod's whole network."""
+    """The pod's whole network; without addresses, all of it that needs none."""
     hosts = [IPv4Network(str(address)) for address in addresses]
     return replace(
         links,
@@ -123,6 +123,21 @@ def _host_sysctls(name: str) -> tuple[tuple[str, str], ...]:
         (f"net/ipv4/conf/{name}/route_localnet", "1"),  # portmap sends 127.0.0.1 to the pod
         (f"net/ipv4/neigh/{name}/proxy_delay", "0"),
     )
+
+
+def remainder(whole: PodNet, done: PodNet) -> PodNet:
+    """What of *whole* is still to be set up when *done* is."""
+
+    def side(all_of_it: Side, part: Side) -> Side:
+        return replace(
+            all_of_it,
+            addresses=tuple(a for a in all_of_it.addresses if a not in part.addresses),
+            routes=tuple(r for r in all_of_it.routes if r not in part.routes),
+            neighbours=tuple(n for n in all_of_it.neighbours if n not in part.neighbours),
+            sysctls=tuple(s for s in all_of_it.sysctls if s not in part.sysctls),
+        )
+
+    return replace(whole, host=side(whole.host, done.host), pod=side(whole.pod, done.pod))
 
 
 def differences(desired: Side, actual: Side | None, where: str) -> Iterator[str]:

@@ -6,14 +6,19 @@ block in the kernel, and a thread can enter a pod's namespace.
 
 import array
 import contextlib
+import errno
 import logging
 import os
+import resource
+import select
 import signal
 import socket
 import struct
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from cni_plugin import skel, wire
@@ -28,6 +33,7 @@ MAX_CALLS = 128
 REQUEST_TIMEOUT_S = 5.0  # for the launcher to send its request or take its answer
 DRAIN_PAUSE_S = 2.0
 BACKLOG = 512
+ACCEPT_PAUSE_S = 0.05
 
 
 def main() -> None:
@@ -45,33 +51,70 @@ def main() -> None:
 
 
 def serve(config: Config, parts: Parts, stop: threading.Event) -> None:
-    """Accept calls until *stop* is set."""
-    listener = _listen(config.socket)
+    """Accept calls until *stop* is set; then serve those that wait, and end."""
+    _raise_file_limit()
+    listener, name = _listen(config.socket)
     log.info("serving socket=%s", config.socket)
     threading.Thread(target=_drain, args=(parts, stop), daemon=True).start()
+    # As many calls as there are threads; the others wait in the backlog, without a descriptor here.
+    room = threading.BoundedSemaphore(MAX_CALLS)
     with ThreadPoolExecutor(MAX_CALLS, thread_name_prefix="call") as calls:
-        while not stop.is_set():
-            with contextlib.suppress(TimeoutError):
+
+        def accept() -> bool:
+            try:
+                room.acquire()
                 connection, _ = listener.accept()
-                calls.submit(_serve_call, connection, parts)
-    listener.close()
+            except OSError as error:  # nobody comes, or there is no descriptor left for him
+                room.release()
+                if not isinstance(error, TimeoutError):
+                    log.warning("accept: %s", error)
+                    time.sleep(ACCEPT_PAUSE_S)
+                return False
+            calls.submit(_serve_call, connection, parts).add_done_callback(lambda _: room.release())
+            return True
+
+        while not stop.is_set():
+            accept()
+        _remove_name(config.socket, name)  # from now on launchers serve themselves
+        while accept():
+            pass
+        listener.close()
+
+
+def _raise_file_limit() -> None:
+    """Allow as many descriptors as we may have: a call takes a dozen, and there may be many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _remove_name(path: str, ours: os.stat_result) -> None:
+    """Remove the socket's name unless it is a successor's by now."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(config.socket)
+        if os.path.samestat(os.stat(path), ours):
+            os.unlink(path)
 
 
-def _listen(path: str) -> socket.socket:
+def _listen(path: str) -> tuple[socket.socket, os.stat_result]:
+    """Listen at *path*, taking over from a predecessor without a moment between.
+
+    Returns:
+        The listening socket, and what its name in the file system is.
+    """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
+    temporary = f"{path}.{os.getpid()}"
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # of a predecessor that was killed
+        os.unlink(temporary)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
-        listener.bind(path)
+        listener.bind(temporary)
     finally:
         os.umask(before)
     listener.listen(BACKLOG)
     listener.settimeout(0.2)  # how soon a signal is noticed
-    return listener
+    name = os.stat(temporary)
+    os.rename(temporary, path)
+    return listener, name
 
 
 def _drain(parts: Parts, stop: threading.Event) -> None:
@@ -85,6 +128,8 @@ def _drain(parts: Parts, stop: threading.Event) -> None:
                 log.info("delivered %d spooled releases", delivered)
         except (OcicatError, OSError) as error:
             log.warning("spooled releases wait: %s", error)
+        except Exception:
+            log.exception("bug")
         stop.wait(DRAIN_PAUSE_S)
 
 
@@ -105,6 +150,7 @@ def _serve_call(connection: socket.socket, parts: Parts) -> None:
             invocation = wire.decode_request(
                 body[:environment_length], body[environment_length:], fds[0] if fds else None
             )
+            invocation = replace(invocation, is_caller_there=lambda: _is_there(connection))
             answer = skel.run(invocation, parts)
             _deliver(connection, answer)
         except _NothingSent:
@@ -125,10 +171,26 @@ def _deliver(connection: socket.socket, answer: skel.Answer) -> None:
         connection.sendall(wire.encode_answer(answer))
         is_received = connection.recv(1) == wire.RECEIPT
     except OSError:
-        is_received = False
+        is_received = _closed_to_receipts(connection)
     if not is_received and answer.take_back:
         log.warning("the runtime did not wait for the answer: the ADD is taken back")
         answer.take_back()
+
+
+def _closed_to_receipts(connection: socket.socket) -> bool:
+    """Refuse receipts from now on, so that the launcher fails; tell whether one had come."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RD)
+        connection.setblocking(False)
+        return connection.recv(1) == wire.RECEIPT
+    return False
+
+
+def _is_there(connection: socket.socket) -> bool:
+    """Whether the launcher has not gone away. It sends nothing before it gets its answer."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return not poll.poll(0) or connection.recv(1, socket.MSG_PEEK) != b""
 
 
 def _check_peer(connection: socket.socket) -> None:
@@ -145,10 +207,12 @@ def _receive(connection: socket.socket, count: int, fds: list[int]) -> bytes:
     chunks = bytearray()
     while len(chunks) < count:
         room = socket.CMSG_SPACE(array.array("i").itemsize)
-        data, ancillary, _, _ = connection.recvmsg(count - len(chunks), room)
+        data, ancillary, flags, _ = connection.recvmsg(count - len(chunks), room)
         for level, kind, payload in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 fds.extend(array.array("i", payload))
+        if flags & socket.MSG_CTRUNC:
+            raise OSError(errno.EMFILE, "no descriptor left for CNI_NETNS")
         if not data:
             raise _NothingSent if not chunks else ConnectionResetError("the launcher went away")
         chunks += data

@@ -12,14 +12,14 @@ from typing import Any
 from cni_plugin import args as cni_args
 from cni_plugin import result
 from cni_plugin.args import CmdArgs, Invocation
-from cni_plugin.cmd_add import cmd_add, undo_add
+from cni_plugin.cmd_add import cmd_add
 from cni_plugin.cmd_check import cmd_check
 from cni_plugin.cmd_del import cmd_del
 from cni_plugin.cni_error import INVALID_ENVIRONMENT, CniError, code_of
 from cni_plugin.netconf import SUPPORTED_VERSIONS
 from cni_plugin.parts import Parts
 from cni_plugin.undo import quietly
-from datamodel.errors import OcicatError, Unsupported
+from datamodel.errors import OcicatError, Unavailable, Unsupported
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +79,16 @@ def _run(command: str, invocation: Invocation, parts: Parts) -> Answer:
 
 
 def _add(args: CmdArgs, parts: Parts) -> Answer:
-    network = cmd_add(args, parts)
+    if not args.is_caller_there():
+        raise Unavailable("the runtime gave up before this ADD began")
+    network, undo = cmd_add(args, parts)
+
+    def take_back() -> None:
+        with parts.locks.held(args.attachment.handle_id):
+            quietly(undo)
+
     document = result.add_result(network, args.netns, args.conf.cni_version, args.conf.prev_result)
-    return Answer(0, result.printed(document), take_back=lambda: quietly(undo_add, args, parts))
+    return Answer(0, result.printed(document), take_back=take_back)
 
 
 def _del(args: CmdArgs, parts: Parts) -> Answer:

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -18,6 +19,9 @@ from datamodel.attachment import Attachment, Pod
 from datamodel.errors import Invalid
 
 log = logging.getLogger(__name__)
+
+_UNFINISHED = ".unfinished"
+_UNFINISHED_S = 60
 
 
 class Spool:
@@ -41,7 +45,10 @@ class Spool:
         names = [attachment.network, attachment.container_id, attachment.ifname]
         document = {"attachment": names, "pod": [pod.namespace, pod.name] if pod else None}
         self._directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=self._directory, delete=False) as temporary:
+        self._remove_unfinished()
+        with tempfile.NamedTemporaryFile(
+            "w", dir=self._directory, suffix=_UNFINISHED, delete=False
+        ) as temporary:
             json.dump(document, temporary)
             temporary.flush()
             os.fsync(temporary.fileno())
@@ -52,14 +59,23 @@ class Spool:
         finally:
             os.close(directory)
 
-    def take_back(self, attachment: Attachment) -> None:
-        """Forget the attachment's release: it is being added again.
+    def _remove_unfinished(self) -> None:
+        """Remove what writers left that were killed; one at work needs milliseconds."""
+        for path in self._directory.glob(f"*{_UNFINISHED}"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _UNFINISHED_S:
+                    path.unlink()
+
+    def take_back(self, attachment: Attachment) -> bool:
+        """Forget the attachment's release, since it is being added again; tell if there was one.
 
         If it is being delivered at this moment, wait until it is.
         """
         entry = self._entry(attachment)
         with contextlib.suppress(FileNotFoundError), _locked(entry):
-            entry.unlink(missing_ok=True)
+            entry.unlink()
+            return True
+        return False
 
     def deliver(self, release: Callable[[Attachment, Pod | None], None]) -> int:
         """Hand every entry to *release* and drop it; one that is refused waits for a later try.

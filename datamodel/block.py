@@ -82,6 +82,14 @@ class Block:
             return ()
         return tuple(o for o, index in enumerate(self.allocations) if index in indices)
 
+    def holder_of(self, address: Address) -> Attribute | None:
+        """Who holds *address*; ``None`` if nobody does or it is of another block."""
+        ordinal = int(address) - int(self.cidr.network_address)
+        if address.version != self.cidr.version or not 0 <= ordinal < len(self.allocations):
+            return None
+        index = self.allocations[ordinal]
+        return None if index is None else self.attributes[index]
+
     def assign(self, attribute: Attribute) -> tuple["Block", Address]:
         """Give *attribute*'s handle the address that has been free longest.
 
@@ -137,6 +145,8 @@ class Block:
             Invalid: with every contradiction found.
         """
         size = self.cidr.num_addresses
+        if not all(type(o) is int for o in (*self.allocations, *self.unallocated) if o is not None):
+            raise Invalid(f"block {self.cidr}: allocations and unallocated are not all integers")
         free = [o for o, index in enumerate(self.allocations) if index is None]
         used = {index for index in self.allocations if index is not None}
         found = []

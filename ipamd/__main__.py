@@ -53,8 +53,9 @@ async def serve(config: Config) -> None:
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     await _set_health(health_servicer, False)  # the library begins with SERVING
-    _listen(server, config.socket)
+    temporary = _listen(server, config.socket)
     await server.start()
+    os.rename(temporary, config.socket)
     stop, prepared = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -68,21 +69,25 @@ async def serve(config: Config) -> None:
         await server.stop(GRACE_S)
         for task in work:
             task.cancel()
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(config.socket)
     await store.close()
 
 
-def _listen(server: grpc.aio.Server, path: str) -> None:
-    """Bind the socket, readable by root alone: whoever can write to it can take addresses."""
+def _listen(server: grpc.aio.Server, path: str) -> str:
+    """Bind a socket for root alone: whoever can write to it can take addresses.
+
+    It has a name of this process's own, and gets its real one when it serves: gRPC removes the name
+    that it bound when it ends, which by then may be a successor's.
+    """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
+    temporary = f"{path}.{os.getpid()}"
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # of a predecessor that was killed
+        os.unlink(temporary)
     before = os.umask(0o177)
     try:
-        server.add_insecure_port(f"unix:{path}")
+        server.add_insecure_port(f"unix:{temporary}")
     finally:
         os.umask(before)
+    return temporary
 
 
 async def _work(

@@ -117,14 +117,30 @@ def _record_endpoint(draft: Draft, request: Allocate, link: Link, grants: tuple[
         draft.write(key, value)
     if existing is None:
         return ""
-    before = codec.decode_endpoint(key, existing).container_id
+    endpoint = codec.decode_endpoint(key, existing)
+    before = endpoint.container_id
     if before == request.attachment.container_id:
+        if held_by_another(draft, endpoint, request.attachment.handle_id):
+            raise Invalid(
+                f"endpoint {where.name}: is the container's on another network; "
+                "an interface name is on one network at a time"
+            )
         return ""
     older = Attachment(request.attachment.network, before, request.attachment.ifname)
     try:
         return before if holdings(draft, older.handle_id, request.version) else ""
     except Invalid:
         return before  # its block was written wrongly: that must not keep the pod from starting
+
+
+def held_by_another(draft: Draft, endpoint: WorkloadEndpoint, handle_id: str) -> bool:
+    """Tell whether an address that *endpoint* lists is held, in our blocks, by another handle."""
+    for network in endpoint.networks:
+        for block in draft.own_blocks(network.version):
+            holder = block.holder_of(network.network_address)
+            if holder is not None and holder.handle_id != handle_id:
+                return True
+    return False
 
 
 def _host_network(grant: Grant) -> Network:

@@ -118,18 +118,18 @@ class Allocator:
         except Exception:
             log.exception("bug")
             outcomes = [OcicatError("ipamd: a mistake of ours; see its log")] * len(batch)
-        self._forget()
+        self._forget(everything=any(isinstance(o, OcicatError) for o in outcomes))
         for waiting, outcome in zip(batch, outcomes, strict=True):
             if not waiting.answer.done():
                 waiting.answer.set_result(outcome)
 
-    def _forget(self) -> None:
-        """Keep what only we write: of a foreign block or an absent key no watch tells us."""
+    def _forget(self, everything: bool) -> None:
+        """Keep what only we write, unless it led to a refusal: somebody may mend it unheard."""
         self._claimed.clear()
         self._facts = {
             key: entry
             for key, entry in self._facts.items()
-            if entry is not None and not key.startswith(keys.ALL_BLOCKS)
+            if entry is not None and not everything and not key.startswith(keys.ALL_BLOCKS)
         }
 
     def _view(self) -> View:

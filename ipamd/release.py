@@ -6,8 +6,9 @@ Pure: no I/O.
 from datamodel.attachment import Attachment, Pod
 from datamodel.block import Block
 from datamodel.endpoint import EndpointId
+from datamodel.errors import Invalid
 from datastore import codec, keys
-from ipamd.allocate import holding_blocks
+from ipamd.allocate import held_by_another, holding_blocks
 from ipamd.draft import Draft
 from ipamd.request import Grant, Release, Released
 
@@ -48,10 +49,16 @@ def _pod_of(block: Block, handle_id: str) -> Pod | None:
 
 
 def _remove_endpoint(draft: Draft, attachment: Attachment, pod: Pod | None) -> None:
+    """Remove the attachment's endpoint; that of a newer sandbox or another network stays."""
     where = EndpointId.of(draft.view.node, attachment, pod)
     key = keys.endpoint(where.namespace, where.name)
     value = draft.value(key)
     if value is None:
         return
-    if codec.decode_endpoint(key, value).container_id == attachment.container_id:
+    try:
+        endpoint = codec.decode_endpoint(key, value)
+    except Invalid:
+        return  # not one of ours any more; it must not keep the address
+    is_ours = endpoint.container_id == attachment.container_id
+    if is_ours and not held_by_another(draft, endpoint, attachment.handle_id):
         draft.remove(key)

@@ -64,7 +64,8 @@ def _restore_alias(node, pod, link):
 def test_check_names_a_sysctl(node, pod, checked):
     link = pod.result["interfaces"][0]["name"]
 
-    system.run("sysctl", "-w", f"net.ipv4.conf.{link}.proxy_arp=0", namespace=node.namespace)
+    write = f"echo 0 > /proc/sys/net/ipv4/conf/{link}/proxy_arp"
+    system.run("sh", "-c", write, namespace=node.namespace)
 
     assert f"sysctl net/ipv4/conf/{link}/proxy_arp is 0 instead of 1" in checked()
 

@@ -1,13 +1,17 @@
 """Sandboxes of one pod that follow each other, and containers whose names collide."""
 
 import hashlib
+import json
+import socket
+import time
 from dataclasses import replace
 
 import pytest
 
-from ocicatctl.lab import etcd, show, system
-from ocicatctl.lab.runtime import PluginError
-from tests.lab.call import CONF, Call
+from ocicatctl.lab import daemons, etcd, show, system
+from ocicatctl.lab.pidfile import PidFile
+from ocicatctl.lab.runtime import PluginError, Runtime
+from tests.lab.call import CONF, Call, traces
 
 
 def sandbox(lab, node, pod, number):
@@ -92,3 +96,128 @@ def test_a_further_interface_of_a_pod_is_refused_whole(lab, node):
     assert "route 169.254.1.1/32: exists already" in str(caught.value)
     lab.runtime(node).check(pod.container, pod.result)
     assert len(etcd.keys(lab.spec, "/calico/ipam/v2/handle/")) == 1
+
+
+def state(lab, node, namespace):
+    """What must not change when a call for something else is refused."""
+    found = traces(lab, node, namespace)
+    return {what: found[what] for what in found if what != "files"}
+
+
+def test_an_add_on_another_network_does_not_touch_the_interface_that_is_there(lab, node):
+    pod = lab.add_pod(node, "web")
+    container = pod.container
+    other = Runtime(node.namespace, {**lab.runtime(node).conflist, "name": "other"}, node.bin)
+    before = state(lab, node, pod.namespace)
+
+    with pytest.raises(PluginError, match="exists and is ocicat:k8s-pod-network"):
+        other.add(container)
+    refused = state(lab, node, pod.namespace)
+    other.delete(container, None)  # as the runtime does after a failed ADD
+
+    assert refused == before
+    assert state(lab, node, pod.namespace) == before
+
+
+def test_a_second_add_under_another_pod_name_does_not_touch_the_first(lab, node):
+    pod = lab.add_pod(node, "web")
+    args = pod.container.args.replace("K8S_POD_NAME=web", "K8S_POD_NAME=other")
+    before = state(lab, node, pod.namespace)
+
+    with pytest.raises(PluginError, match="interface of that name already"):
+        lab.runtime(node).add(replace(pod.container, args=args))
+
+    assert state(lab, node, pod.namespace) == before
+
+
+def test_a_second_add_of_a_container_that_begins_like_another_touches_neither(lab, node):
+    spaces = [lab.spec.pod_namespace(f"alike-{i}") for i in (1, 2)]
+    calls = []
+    for i, namespace in enumerate(spaces):
+        system.add_namespace(namespace)
+        calls.append(
+            Call(node, netns=str(system.NETNS / namespace), container_id=f"abcdefghijk{i}")
+        )
+    try:
+        assert [call.run().status for call in calls] == [0, 0]
+        before = [state(lab, node, namespace) for namespace in spaces]
+        assert calls[1].run().document["code"] == 7
+        with_both = [state(lab, node, namespace) for namespace in spaces]
+        calls[0].command = "DEL"
+        assert calls[0].run().status == 0
+        alone = state(lab, node, spaces[1])
+        assert calls[1].run().document["code"] == 7
+        assert state(lab, node, spaces[1]) == alone
+        assert with_both == before
+    finally:
+        for call in calls:
+            call.command = "DEL"
+            call.run()
+        system.remove_namespaces(spaces)
+    assert show.leftovers(lab).found == ()
+
+
+def test_a_failed_add_does_not_forget_a_release_that_waits(lab, node):
+    pod = lab.add_pod(node, "web")
+    daemons.kill(node, "ipamd")
+    lab.runtime(node).delete(pod.container, pod.result)
+
+    with pytest.raises(PluginError, match="ipamd"):
+        lab.runtime(node).add(pod.container)
+    daemons.start(node, "ipamd")
+
+    system.wait_until(lambda: not show.leftovers(lab).found, "delivery of the release", 20)
+
+
+def test_a_late_take_back_does_not_touch_a_newer_add(lab, node, call_by_hand):
+    """The launcher of an ADD is slow to confirm; meanwhile the container is deleted and added."""
+    pod = lab.container(node, "web")
+    first = call_by_hand(pod.container)
+    lab.runtime(node).delete(pod.container, None)
+    result = lab.runtime(node).add(pod.container)
+
+    first.close()  # never confirmed: the server takes the first ADD back
+    time.sleep(0.5)
+
+    lab.runtime(node).check(pod.container, result)
+    lab.runtime(node).delete(pod.container, result)
+
+
+@pytest.fixture
+def call_by_hand(node):
+    """Speaks to the server as the launcher does, up to the answer; the receipt is not sent."""
+
+    def call(container):
+        conf = json.dumps(CONF).encode()
+        lines = {
+            "CNI_COMMAND": "ADD",
+            "CNI_CONTAINERID": container.id,
+            "CNI_NETNS": container.netns,
+            "CNI_IFNAME": "eth0",
+            "CNI_ARGS": container.args,
+        }
+        environment = b"\0".join(f"{k}={v}".encode() for k, v in lines.items())
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.connect(node.environment["OCICAT_CNI_SOCKET"])
+        lengths = len(environment).to_bytes(4, "big") + len(conf).to_bytes(4, "big")
+        with open(container.netns) as netns:
+            socket.send_fds(connection, [lengths + environment + conf], [netns.fileno()])
+        assert connection.recv(65536)[0] == 0
+        return connection
+
+    return call
+
+
+@pytest.mark.parametrize("daemon", ["ipamd", "cni-server"])
+def test_a_successor_keeps_its_socket_when_the_old_daemon_ends(lab, node, daemon):
+    pid_file = PidFile(node.directory, daemon)
+    old = pid_file.read()
+    (node.directory / f"{daemon}.pid").unlink()
+    daemons.start(node, daemon)
+    time.sleep(1.5)  # the new one has taken the name by then
+
+    system.end([old])
+    pod = lab.add_pod(node, "web")
+
+    lab.runtime(node).check(pod.container, pod.result)
+    assert daemons._serves(node, daemon)
