@@ -78,10 +78,6 @@ class Keys:
             raise Invalid(f"{self._where}{key}: {value!r} is not {_KINDS[kind]}")
         return value
 
-    def below(self, key: str) -> "Keys":
-        """The object under *key*; an empty one if it is absent."""
-        return Keys(self.get(key, dict, {}), f"{self._where}{key}.")
-
 
 _KINDS = {
     str: "a string",

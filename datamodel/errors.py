@@ -27,7 +27,3 @@ class Unavailable(OcicatError):
 
 class Unsupported(OcicatError):
     """A version or field that we do not serve. Not ``Invalid``: it may be right for others."""
-
-
-class Conflict(OcicatError):
-    """Somebody wrote first. Stays inside the compare-and-swap loop of ``datastore/store.py``."""

@@ -14,7 +14,6 @@ from ocicatctl.lab.lab import Lab
 from ocicatctl.lab.show import Matrix, place_of_node, place_of_pod
 
 PODS_PER_NODE = 2
-ROUTES_TIMEOUT_S = 15.0
 
 
 class NotSo(OcicatError):

@@ -3,13 +3,13 @@ import inspect
 import pytest
 
 from datamodel import errors
-from datamodel.errors import Conflict, Exhausted, Invalid, OcicatError, Unavailable, Unsupported
+from datamodel.errors import Exhausted, Invalid, OcicatError, Unavailable, Unsupported
 
 CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
 
 
 def test_these_are_all_errors():
-    assert set(CLASSES) == {OcicatError, Invalid, Exhausted, Unavailable, Unsupported, Conflict}
+    assert set(CLASSES) == {OcicatError, Invalid, Exhausted, Unavailable, Unsupported}
 
 
 @pytest.mark.parametrize("kind", CLASSES)

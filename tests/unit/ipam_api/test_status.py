@@ -6,15 +6,13 @@ import pytest
 from cni_plugin import cni_error
 from cni_plugin.cni_error import CniError, code_of
 from datamodel import errors
-from datamodel.errors import Conflict, Invalid, OcicatError, Unavailable
+from datamodel.errors import Invalid, OcicatError, Unavailable
 from ipam_api.client import NotReached
 from ipam_api.status import error_of, status_of
 
-# Conflict stays inside the compare-and-swap loop; the base class is for what is a bug.
+# The base class is for what is a bug.
 MAPPED = [
-    kind
-    for _, kind in inspect.getmembers(errors, inspect.isclass)
-    if kind not in (OcicatError, Conflict)
+    kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind is not OcicatError
 ]
 
 
