@@ -109,7 +109,7 @@ def decode_block(key: str, value: bytes) -> Block:
     """
     document = load(key, value)
     with _reading(key):
-        if ipaddress.ip_network(document["cidr"]) != keys.cidr_of(key):
+        if _cidr(document["cidr"]) != keys.cidr_of(key):
             raise Invalid(f"etcd key {key}: is about another block, {document['cidr']}")
         return Block(
             cidr=_cidr(document["cidr"]),
