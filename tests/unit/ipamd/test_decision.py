@@ -762,3 +762,36 @@ def test_revision_zero_means_that_a_key_must_be_absent():
 
     present = Entry(handle_key("c1"), b"{}", 7)
     assert decision.change.expect[present.key] == 0
+
+
+def on_another_network(request):
+    attachment = replace(request.attachment, network="other")
+    return replace(request, attachment=attachment)
+
+
+def test_release_under_another_network_keeps_the_endpoint_of_an_address_that_is_held():
+    stored, _ = settled(a_store(a_pool()), an_allocate("c1", "p1"))
+
+    after, _ = settled(stored, on_another_network(a_release("c1", "p1")))
+
+    assert after.values == stored.values
+
+
+def test_an_endpoint_is_not_taken_from_the_same_container_on_another_network():
+    stored, _ = settled(a_store(a_pool()), an_allocate("c1", "p1"))
+
+    after, outcomes = settled(stored, on_another_network(an_allocate("c1", "p1")))
+
+    assert after.values == stored.values
+    assert isinstance(outcomes[0], Invalid)
+    assert "another network" in str(outcomes[0])
+
+
+def test_an_endpoint_that_cannot_be_read_does_not_keep_the_address():
+    stored, _ = settled(a_store(a_pool()), an_allocate("c1", "p1"))
+    stored = stored.having(**{endpoint_key("p1"): b"zzz"})
+
+    after, outcomes = settled(stored, a_release("c1", "p1"))
+
+    assert len(outcomes[0].grants) == 1
+    assert handle_key("c1") not in after.values
