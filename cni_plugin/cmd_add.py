@@ -44,15 +44,16 @@ def cmd_add(args: CmdArgs, parts: Parts) -> tuple[PodNet, Callable[[], None]]:
         undo.pop_all()  # success: keep everything
     if allocated.superseded_container_id:
         _give_back_previous_sandbox(args, parts, allocated.superseded_container_id)
-    return network, lambda: undo_add(args, parts, links, index)
+    return network, lambda: undo_add(args, parts, index)
 
 
-def undo_add(args: CmdArgs, parts: Parts, links: PodNet, index: int) -> None:
+def undo_add(args: CmdArgs, parts: Parts, index: int) -> None:
     """Take back an ADD that succeeded but whose result nobody received.
 
     A link of another index is of an ADD that came since; it and its address stay.
     """
-    if dataplane.index_of(links.host.name, links.alias) not in (index, None):
+    names = host_names(args.attachment, args.pod)
+    if dataplane.index_of(args.attachment, names) not in (index, None):
         return
     remove_link(args.attachment, args.pod, parts)
     give_back(args.attachment, args.pod, parts)

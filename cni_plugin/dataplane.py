@@ -222,12 +222,23 @@ def delete(attachment: Attachment, names: tuple[str, ...]) -> bool:
             link = _link(_host(), name)
             if link is not None and _is_leftover(link):
                 _delete(link)
-            elif link is not None and attachment.owns(_alias(link)):
-                return _delete(link)
-        for link in _our_links():
-            if attachment.owns(_alias(link)):
-                return _delete(link)
-    return False
+        link = _find(attachment, names)
+        return link is not None and _delete(link)
+
+
+def index_of(attachment: Attachment, names: tuple[str, ...]) -> int | None:
+    """The index of the attachment's host link, looked for as ``delete`` does."""
+    with _kernel("links"):
+        link = _find(attachment, names)
+        return None if link is None else int(link["index"])
+
+
+def _find(attachment: Attachment, names: tuple[str, ...]) -> Any | None:
+    for name in names:
+        link = _link(_host(), name)
+        if link is not None and attachment.owns(_alias(link)):
+            return link
+    return next((link for link in _our_links() if attachment.owns(_alias(link))), None)
 
 
 def delete_named(name: str, alias: str) -> None:
@@ -310,12 +321,3 @@ def alias_of(name: str) -> str:
     with _kernel(f"link {name}"):
         link = _link(_host(), name)
         return "" if link is None else _alias(link)
-
-
-def index_of(name: str, alias: str | None = None) -> int | None:
-    """The index of a host link, if it exists (and has that alias)."""
-    with _kernel(f"link {name}"):
-        link = _link(_host(), name)
-        if link is None or alias not in (None, _alias(link)):
-            return None
-        return int(link["index"])

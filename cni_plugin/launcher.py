@@ -15,7 +15,7 @@ SETTINGS: dict[str, str] = {}  # environment of that command
 
 BUSY = (
     b'{"cniVersion": "1.0.0", "code": 11, '
-    b'"msg": "cni server: ended or hung during the call; the runtime may try again"}\n'
+    b'"msg": "cni server: ended or hung during the call; DEL the container, then try again"}\n'
 )
 PATIENCE_S = 60  # the server answers long before; this is for one that hangs
 
@@ -46,9 +46,12 @@ def main() -> int:
         pass  # a closed stderr is the runtime's choice
     try:
         write(1, stdout)
-        server.send(b"\x06")  # received: without it the server takes an ADD back
     except OSError:
         return 1
+    try:
+        server.send(b"\x06")  # received: without it the server takes an ADD back
+    except OSError:
+        return 1 if command == b"ADD" else answer[0]
     return answer[0]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from datamodel.attachment import Attachment, Pod
-from datamodel.errors import Invalid
+from datamodel.errors import OcicatError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,9 @@ class Spool:
                     continue
                 try:
                     release(attachment, pod)
-                except Invalid as error:  # what the store has is wrong; mending it mends this
+                except Unavailable:
+                    raise
+                except OcicatError as error:  # what the store has is wrong; mending it mends this
                     log.warning("release of %s is refused: %s", attachment.handle_id, error)
                     continue
                 entry.unlink(missing_ok=True)

@@ -113,7 +113,7 @@ def decode_block(key: str, value: bytes) -> Block:
             raise Invalid(f"etcd key {key}: is about another block, {document['cidr']}")
         return Block(
             cidr=_cidr(document["cidr"]),
-            affinity=document.get("affinity"),
+            affinity=_text_or_none(document.get("affinity")),
             allocations=tuple(document["allocations"]),
             unallocated=tuple(document["unallocated"]),
             attributes=tuple(_attribute(a) for a in document.get("attributes") or ()),
@@ -128,7 +128,10 @@ def decode_block(key: str, value: bytes) -> Block:
 
 def _attribute(document: Document) -> Attribute:
     extra = {k: v for k, v in document.items() if k not in ("handle_id", "secondary")}
-    return Attribute(document.get("handle_id"), document.get("secondary"), extra)
+    secondary = document.get("secondary")
+    if secondary is not None:
+        secondary = {_text(key): _text(value) for key, value in secondary.items()}
+    return Attribute(_text_or_none(document.get("handle_id")), secondary, extra)
 
 
 def encode_affinity(affinity: Affinity) -> bytes:
@@ -213,7 +216,7 @@ def decode_pool(key: str, value: bytes) -> Pool:
             cidr=cidr,
             block_size=int(spec.get("blockSize") or _DEFAULT_BLOCK_SIZE[cidr.version]),
             disabled=bool(spec.get("disabled", False)),
-            node_selector=spec.get("nodeSelector") or "all()",
+            node_selector=_text(spec.get("nodeSelector") or "all()"),
             ipip_mode=spec.get("ipipMode") or "Never",
             vxlan_mode=spec.get("vxlanMode") or "Never",
             nat_outgoing=bool(spec.get("natOutgoing", False)),
@@ -308,7 +311,7 @@ def decode_endpoint(key: str, value: bytes) -> WorkloadEndpoint:
     document = load(key, value)
     with _reading(key):
         metadata, spec = document["metadata"], document["spec"]
-        workload = spec.get("pod") or spec.get("workload") or spec.get("containerID") or ""
+        workload = _text(spec.get("pod") or spec.get("workload") or spec.get("containerID") or "")
         return WorkloadEndpoint(
             id=EndpointId(
                 node=spec.get("node", ""),
@@ -317,10 +320,10 @@ def decode_endpoint(key: str, value: bytes) -> WorkloadEndpoint:
                 workload=workload,
                 ifname=spec.get("endpoint", ""),
             ),
-            container_id=spec.get("containerID", ""),
+            container_id=_text(spec.get("containerID", "")),
             networks=tuple(_cidr(n) for n in spec.get("ipNetworks") or ()),
-            interface_name=spec.get("interfaceName", ""),
-            mac=spec.get("mac", ""),
+            interface_name=_text(spec.get("interfaceName", "")),
+            mac=_text(spec.get("mac", "")),
             profiles=tuple(spec.get("profiles") or ()),
             labels=metadata.get("labels") or {},
         )
@@ -354,6 +357,16 @@ def decode_bgp_configuration(key: str, value: bytes) -> BgpConfiguration:
             is_mesh_enabled=defaults.is_mesh_enabled if mesh is None else mesh,
             listen_port=int(spec.get("listenPort") or defaults.listen_port),
         ).checked()
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text")
+    return value
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else _text(value)
 
 
 def _cidr(value: Any) -> Network:

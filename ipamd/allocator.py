@@ -104,32 +104,53 @@ class Allocator:
 
     async def _answer(self, batch: list[_Waiting]) -> None:
         requests = [waiting.request for waiting in batch]
-        fences = [Fence()] if self._is_in_doubt else []
         outcomes: list[Outcome]
         try:
-            outcomes = await settle(
-                self._store, self, lambda: decide(self._view(), [*fences, *requests])
-            )
-            outcomes = outcomes[len(fences) :]
-            self._is_in_doubt = False
+            outcomes = await self._settle(requests)
         except OcicatError as error:
             outcomes = [error] * len(batch)
             self._is_in_doubt = self._is_in_doubt or isinstance(error, Unavailable)
         except Exception:
+            if len(batch) > 1:  # a mistake of ours over one of them must not fail the others
+                for waiting in batch:
+                    await self._answer([waiting])
+                return
             log.exception("bug")
-            outcomes = [OcicatError("ipamd: a mistake of ours; see its log")] * len(batch)
-        self._forget(everything=any(isinstance(o, OcicatError) for o in outcomes))
+            outcomes = [OcicatError("ipamd: a mistake of ours; see its log")]
         for waiting, outcome in zip(batch, outcomes, strict=True):
             if not waiting.answer.done():
                 waiting.answer.set_result(outcome)
 
-    def _forget(self, everything: bool) -> None:
-        """Keep what only we write, unless it led to a refusal: somebody may mend it unheard."""
+    async def _settle(self, requests: list[Request]) -> list[Outcome]:
+        """Decide and write; what was refused over remembered facts is decided anew without them."""
+        has_facts = bool(self._facts)
+        outcomes = await self._commit(requests)
+        refused = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, OcicatError)]
+        if refused and has_facts:
+            self._facts.clear()  # somebody may have mended what they say, unheard
+            again = await self._commit([requests[i] for i in refused])
+            for i, outcome in zip(refused, again, strict=True):
+                outcomes[i] = outcome
+        if refused:
+            self._facts.clear()
+        return outcomes
+
+    async def _commit(self, requests: list[Request]) -> list[Outcome]:
+        fences = [Fence()] if self._is_in_doubt else []
+        outcomes = await settle(
+            self._store, self, lambda: decide(self._view(), [*fences, *requests])
+        )
+        self._is_in_doubt = False
+        self._forget()
+        return outcomes[len(fences) :]
+
+    def _forget(self) -> None:
+        """Keep what only we write: nobody tells us when a foreign block or absent key changes."""
         self._claimed.clear()
         self._facts = {
             key: entry
             for key, entry in self._facts.items()
-            if entry is not None and not everything and not key.startswith(keys.ALL_BLOCKS)
+            if entry is not None and not key.startswith(keys.ALL_BLOCKS)
         }
 
     def _view(self) -> View:

@@ -141,7 +141,10 @@ def is_alive(pid: int) -> bool:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return False
-    return state not in ("Z", "X")
+    # A dead main thread is not the end: other threads may hold the sockets for a moment longer.
+    with contextlib.suppress(FileNotFoundError):
+        return state not in ("Z", "X") or len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
+    return False
 
 
 def wait_until(is_so: Callable[[], bool], what: str, timeout_s: float) -> float:

@@ -183,6 +183,21 @@ def test_a_late_take_back_does_not_touch_a_newer_add(lab, node, call_by_hand):
     lab.runtime(node).delete(pod.container, result)
 
 
+def test_a_late_take_back_does_not_touch_a_newer_add_under_another_name(lab, node, call_by_hand):
+    pod = lab.container(node, "web")
+    first = call_by_hand(pod.container)
+    lab.runtime(node).delete(pod.container, None)
+    args = pod.container.args.replace("K8S_POD_NAME=web", "K8S_POD_NAME=other")
+    renamed = replace(pod.container, args=args)
+    result = lab.runtime(node).add(renamed)
+
+    first.close()
+    time.sleep(0.5)
+
+    lab.runtime(node).check(renamed, result)
+    lab.runtime(node).delete(renamed, result)
+
+
 @pytest.fixture
 def call_by_hand(node):
     """Speaks to the server as the launcher does, up to the answer; the receipt is not sent."""

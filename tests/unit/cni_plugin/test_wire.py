@@ -215,3 +215,21 @@ def test_version_does_not_wait_for_stdin(tmp_path):
     assert done.stdout == b"{}"
     assert server.invocation is not None
     assert server.invocation.stdin == b""
+
+
+@pytest.mark.parametrize(("command", "status"), [("DEL", 0), ("CHECK", 0), ("ADD", 1)])
+def test_a_server_that_dies_behind_its_answer_spoils_only_an_add(tmp_path, command, status):
+    """Nobody takes the receipt: an ADD may be taken back, anything else was done."""
+
+    class Dying(OneCall):
+        def _serve(self):
+            connection, _ = self._listener.accept()
+            with closing(connection):
+                self._receive(connection)
+                connection.shutdown(socket.SHUT_RD)
+                connection.sendall(wire.encode_answer(self._answer))
+
+    with Dying(str(tmp_path / "cni.sock"), Answer(0, b"{}")):
+        done = launch(tmp_path, b"{}", {"CNI_COMMAND": command})
+
+    assert done.returncode == status

@@ -555,3 +555,49 @@ async def test_a_block_that_somebody_wrote_wrongly_does_not_stop_the_node():
         await served.submit(a_release("c2"))
         with pytest.raises(Invalid, match="queue of free"):
             await served.submit(a_release("c1"))
+
+
+WRONG_TYPES = {
+    "affinity of a block": (b'"affinity":"host:node-1"', b'"affinity":5'),
+    "secondary of a holder": (b'"pod":"web-1"', b'"pod":7'),
+    "handle of a holder": (b'"handle_id":"k8s-pod-network.c1"', b'"handle_id":[]'),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_TYPES)
+async def test_a_value_of_a_wrong_type_does_not_stop_other_pods(what):
+    store = await filled(MemoryStore(), a_store(a_pool()))
+    async with serving(store) as served:
+        granted = await served.submit(an_allocate("c1", "web-1"))
+        key = keys.block(granted.grants[0].block)
+        right, wrong = WRONG_TYPES[what]
+        value = (await content(store))[key]
+        assert right in value
+        await store.commit(Change(put={key: value.replace(right, wrong)}))
+        await asyncio.sleep(0)
+
+        other = await served.submit(an_allocate("c2", "web-2"))
+        await served.submit(a_release("c2", "web-2"))
+
+        assert other.grants
+
+
+async def test_an_endpoint_of_a_wrong_type_fails_only_its_own_pod_and_can_be_mended():
+    store = await filled(MemoryStore(), a_store(a_pool()))
+    key = endpoint_key("web-1")
+    wrong = b'{"metadata":{"name":"x"},"spec":{"containerID":5}}'
+    await store.commit(Change(put={key: wrong}))
+    async with serving(store) as served:
+        outcomes = await asyncio.gather(
+            served.submit(an_allocate("c1", "web-1")),
+            *(served.submit(an_allocate(f"o{i}", f"other-{i}")) for i in range(10)),
+            return_exceptions=True,
+        )
+        await served.submit(a_release("c1", "web-1"))
+        await store.commit(Change(delete=frozenset({key})))
+
+        mended = await served.submit(an_allocate("c1", "web-1"))
+
+    assert isinstance(outcomes[0], Invalid)
+    assert all(isinstance(outcome, Granted) for outcome in outcomes[1:])
+    assert mended.grants
