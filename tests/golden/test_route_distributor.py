@@ -5,7 +5,6 @@ it make a new case.
 """
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -61,8 +60,6 @@ CASES = {
     ),
 }
 
-needs_bird = pytest.mark.skipif(shutil.which("bird") is None, reason="bird is not installed")
-
 
 def text_of(case: str) -> str:
     decision = desired(cluster_snapshot(NODE, stored(*CASES[case])))
@@ -79,7 +76,6 @@ def test_the_file_reads_as_expected(case):
     assert text_of(case) == path.read_text()
 
 
-@needs_bird
 @pytest.mark.parametrize("case", CASES)
 def test_bird_accepts_the_file(case):
     done = subprocess.run(
@@ -93,7 +89,6 @@ def test_every_expected_file_belongs_to_a_case():
     assert {path.stem for path in GOLDEN.iterdir()} == set(CASES)
 
 
-@needs_bird
 async def test_what_bird_accepts_becomes_its_file(tmp_path):
     bird = Bird(tmp_path / "new" / "bird.conf", tmp_path / "bird.ctl")
 
@@ -105,7 +100,6 @@ async def test_what_bird_accepts_becomes_its_file(tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["bird.conf"]
 
 
-@needs_bird
 async def test_what_bird_refuses_leaves_its_file_alone(tmp_path):
     bird = Bird(tmp_path / "bird.conf", tmp_path / "bird.ctl")
     await bird.write(text_of("one-node"))

@@ -4,8 +4,6 @@ Each test has two network namespaces of its own, joined by one cable, and its ow
 """
 
 import asyncio
-import os
-import shutil
 import subprocess
 import time
 import uuid
@@ -23,10 +21,6 @@ from route_distributor.desired import BirdConfig, desired
 from route_distributor.render import render
 from route_distributor.snapshot import cluster_snapshot
 from tests.cluster import Pair, a_node, an_affinity, stored
-
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("bird") is None, reason="needs root and bird"
-)
 
 NODES = (a_node("node-1", "10.0.0.11"), a_node("node-2", "10.0.0.12"))
 BLOCKS = {"node-1": "10.233.77.0/24", "node-2": "10.233.88.0/24"}
