@@ -65,7 +65,7 @@ def test_labs_of_different_names_do_not_see_each_other(lab, name):
     lab.runtime(lab.nodes[0]).check(first.container, first.result)
 
 
-@pytest.mark.parametrize("after_s", [0.5, 2.0, 4.0])
+@pytest.mark.parametrize("after_s", [0.5, 1.5, 3.0])
 def test_a_demo_that_is_killed_leaves_nothing_after_down(name, after_s):
     demo = subprocess.Popen(
         [*CTL, "lab", "demo", "--name", name, "--nodes", "2"],
