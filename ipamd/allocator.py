@@ -58,7 +58,9 @@ class Allocator:
         self._wake = asyncio.Event()
         self._facts: dict[str, Entry | None] = {}
         self._claimed: dict[str, frozenset[str]] = {}
-        self._is_in_doubt = False  # a commit went without an answer: it may still be carried out
+        # A commit went without an answer and may still be carried out: ours, or at first that of a
+        # predecessor that was killed.
+        self._is_in_doubt = True
 
     async def submit(self, request: Request, timeout_s: float) -> Outcome:
         """Have *request* decided and written; return its outcome.

@@ -601,3 +601,21 @@ async def test_an_endpoint_of_a_wrong_type_fails_only_its_own_pod_and_can_be_men
     assert isinstance(outcomes[0], Invalid)
     assert all(isinstance(outcome, Granted) for outcome in outcomes[1:])
     assert mended.grants
+
+
+async def test_a_release_of_a_killed_predecessor_does_not_free_what_was_confirmed_since():
+    store = await filled(OverdueStore(), a_store(a_pool()))
+    async with serving(store) as killed:
+        first = await killed.submit(an_allocate("c1"))
+        store.is_late = True
+        with pytest.raises(Unavailable):
+            await killed.submit(a_release("c1"))
+        store.is_late = False
+    async with serving(store) as successor:
+        again = await successor.submit(an_allocate("c1"))
+
+        await store.carry_out()
+
+        assert again == first
+        assert handle_key("c1") in await content(store)
+        assert_consistent(await content(store))
