@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from cni_plugin.parts import ADD_TIMEOUT_S, Parts
 from cni_plugin.spool import Spool
-from datamodel.environment import unknown_names
+from datamodel.environment import log_level, unknown_names
 from datamodel.errors import Invalid
 from ipam_api.client import IpamClient
 
@@ -32,9 +32,8 @@ def read_config(environment: Mapping[str, str]) -> Config:
     if not timeout.replace(".", "", 1).isdecimal() or float(timeout) <= 0:
         mistakes.append(f"OCICAT_ADD_TIMEOUT_S: {timeout!r} is not a number of seconds")
         timeout = str(ADD_TIMEOUT_S)
-    level = (environment.get("OCICAT_LOG_LEVEL") or "info").upper()
-    if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        mistakes.append(f"OCICAT_LOG_LEVEL: {level!r} is not debug, info, warning or error")
+    level, wrong = log_level(environment)
+    mistakes += wrong
     if mistakes:
         raise Invalid(f"configuration: {'; '.join(mistakes)}")
     return Config(

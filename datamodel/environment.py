@@ -1,9 +1,10 @@
-"""The names of our own environment variables; Calico's keep their names and are not listed.
+"""The names of our own environment variables, and the settings that all daemons read alike.
 
 Pure: no I/O. All daemons may share one environment file, so all of them know every name; a name
 that begins with OCICAT_ and is not here is a mistake.
 """
 
+import re
 from collections.abc import Mapping
 
 OURS = {
@@ -24,3 +25,22 @@ def unknown_names(environment: Mapping[str, str]) -> list[str]:
         for name in sorted(environment)
         if name.startswith("OCICAT_") and name not in OURS
     ]
+
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_NODE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}")  # it becomes part of keys in etcd
+
+
+def log_level(environment: Mapping[str, str]) -> tuple[str, list[str]]:
+    """Read OCICAT_LOG_LEVEL, in any case; return it as logging names it, and what is wrong."""
+    level = environment.get("OCICAT_LOG_LEVEL") or "info"
+    if level.upper() in LOG_LEVELS:
+        return level.upper(), []
+    choices = ", ".join(LOG_LEVELS).lower()
+    return "INFO", [f"OCICAT_LOG_LEVEL: {level!r} is not one of {choices}"]
+
+
+def node_name(environment: Mapping[str, str], hostname: str) -> tuple[str, list[str]]:
+    """Read NODENAME, else the host's name as Calico writes it; return it, and what is wrong."""
+    name = environment.get("NODENAME") or hostname.strip().lower()
+    return name, [] if _NODE_NAME.fullmatch(name) else [f"NODENAME: {name!r} is not a node's name"]

@@ -5,12 +5,11 @@ once.
 """
 
 import ipaddress
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
 
-from datamodel.environment import unknown_names
+from datamodel.environment import log_level, node_name, unknown_names
 from datamodel.errors import Invalid
 from datamodel.pool import Pool
 from datastore.config import EtcdConfig, etcd_config
@@ -18,7 +17,6 @@ from datastore.config import EtcdConfig, etcd_config
 DEFAULT_POOL_CIDR = "10.233.64.0/18"  # kubespray's pod network
 DEFAULT_BLOCK_SIZE = "24"
 _MODES = {"never": "Never", "off": "Never", "always": "Always", "crosssubnet": "CrossSubnet"}
-_NODE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}")  # it becomes part of keys in etcd
 AS_NUMBERS = range(1, 1 << 32)
 _BOOLEANS = {"true": True, "false": False}
 
@@ -69,7 +67,9 @@ def read_config(environment: Mapping[str, str], hostname: str) -> Config:
     """
     read = _Reader(environment)
     etcd, mistakes = etcd_config(environment)
-    read.mistakes += mistakes
+    node, wrong_node = node_name(environment, hostname)
+    level, wrong_level = log_level(environment)
+    read.mistakes += mistakes + wrong_node + wrong_level
     ip = environment.get("IP", "")
     method = environment.get("IP_AUTODETECTION_METHOD") or "first-found"
     if method != "first-found":
@@ -77,25 +77,20 @@ def read_config(environment: Mapping[str, str], hostname: str) -> Config:
             f"IP_AUTODETECTION_METHOD: {method!r} is not served yet, only first-found; set IP"
         )
     config = Config(
-        node=environment.get("NODENAME") or hostname.strip().lower(),
+        node=node,
         etcd=etcd,
         socket=environment.get("OCICAT_IPAM_SOCKET") or "/run/ocicat/ipamd.sock",
         ipv4=_address(read, ip),
         detects_ipv4=ip == "autodetect",
         as_number=read.number("AS", None),
         default_pool=_default_pool(read),
-        log_level=str(read.one_of("OCICAT_LOG_LEVEL", "info", LOG_LEVELS)),
+        log_level=level,
     )
-    if not _NODE_NAME.fullmatch(config.node):
-        read.mistakes.append(f"NODENAME: {config.node!r} is not a node's name")
     if config.as_number is not None and config.as_number not in AS_NUMBERS:
         read.mistakes.append(f"AS: {config.as_number} is not in 1..{AS_NUMBERS[-1]}")
     if read.mistakes:
         raise Invalid(f"configuration: {'; '.join(read.mistakes)}")
     return config
-
-
-LOG_LEVELS = {level.lower(): level for level in ("DEBUG", "INFO", "WARNING", "ERROR")}
 
 
 def _address(read: _Reader, text: str) -> IPv4Interface | None:

@@ -26,7 +26,7 @@ def main() -> int:
     logging.basicConfig(stream=sys.stderr, format="level=%(levelname)s logger=%(name)s %(message)s")
     try:
         config = distributor_config(os.environ, socket.gethostname())
-        logging.getLogger().setLevel(config.log_level.upper())
+        logging.getLogger().setLevel(config.log_level)
         asyncio.run(_serve(config))
     except OcicatError as error:
         log.error("cannot start: %s", error)

@@ -13,7 +13,7 @@ def test_nothing_has_to_be_set():
         etcd=EtcdConfig(),
         bird_config=Path("/run/ocicat/bird.conf"),
         bird_socket=Path("/run/ocicat/bird.ctl"),
-        log_level="info",
+        log_level="INFO",
     )
 
 
@@ -34,7 +34,7 @@ def test_every_setting_is_used():
         etcd=EtcdConfig(endpoints=("http://10.0.0.2:2379",)),
         bird_config=Path("/tmp/b.conf"),
         bird_socket=Path("/tmp/b.ctl"),
-        log_level="debug",
+        log_level="DEBUG",
     )
 
 
