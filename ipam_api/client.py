@@ -1,20 +1,33 @@
 """Asks ipamd over its Unix socket, with a deadline on every call.
 
-Edge: gRPC. Used by the CNI plugin. Blocking: the plugin's threads call it.
+Edge: gRPC. Used by the CNI plugin and ocicatctl. Blocking: call it from a thread.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from ipaddress import ip_address
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import grpc
 
-from datamodel.attachment import Attachment, Pod
+from datamodel.attachment import Attachment, Kernel, Pod
 from datamodel.block import Address
 from datamodel.errors import OcicatError, Unavailable
+from datamodel.report import Report
 from ipam_api import ipam_pb2, ipam_pb2_grpc
+from ipam_api.answers import (
+    Allocation,
+    Held,
+    History,
+    LastReport,
+    NodeStatus,
+    allocation_of,
+    held_of,
+    history_of,
+    last_report_of,
+    node_status_of,
+)
+from ipam_api.messages import attachment_message, kernel_message, pod_message, report_message
 from ipam_api.status import OURS_METADATA, error_of
 
 T = TypeVar("T")
@@ -28,6 +41,7 @@ _CHANNEL_OPTIONS = [
 ]
 
 RETRY_PAUSE_S = 0.1
+TIMEOUT_S = 10.0  # of what only looks
 
 
 class NotReached(Unavailable):
@@ -35,12 +49,14 @@ class NotReached(Unavailable):
 
 
 @dataclass(frozen=True, slots=True)
-class Allocation:
-    """What ipamd answers to Allocate."""
+class Wanted:
+    """Which addresses are asked for: one of each family."""
 
-    addresses: tuple[Address, ...]
-    node: str
-    superseded_container_id: str  # the pod's previous sandbox; "" if there is none
+    versions: tuple[int, ...] = (4,)
+    ipv4_pools: tuple[str, ...] = ()  # names or CIDRs, in order of preference; empty: any
+    ipv6_pools: tuple[str, ...] = ()
+    addresses: tuple[Address, ...] = ()  # exactly these, at most one of each family
+    namespace_labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +66,11 @@ class Recorded:
     interface_name: str
     mac: str
     profiles: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Holding:
-    """What ipamd answers to Get."""
-
-    addresses: tuple[Address, ...]
-    interface_name: str  # of the recorded endpoint; "" if none is recorded
+    kernel: Kernel | None = None  # where the link was made; None: reconcile leaves it alone
 
 
 class IpamClient:
-    """The daemon of this node."""
+    """The daemon of this node. Every call raises ``Unavailable`` if no answer comes in time."""
 
     def __init__(self, socket_path: str) -> None:
         self._where = socket_path
@@ -69,31 +78,31 @@ class IpamClient:
         self._stub = ipam_pb2_grpc.IpamStub(self._channel)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of the connection; what is under way is broken off."""
         self._channel.close()
 
     def allocate(
         self,
         attachment: Attachment,
         pod: Pod | None,
-        endpoint: Recorded,
-        pools: tuple[str, ...],
+        endpoint: Recorded | None,
+        wanted: Wanted,
         timeout_s: float,
     ) -> "PendingAllocation":
         """Ask for the attachment's addresses and return at once; ``wait`` for the answer.
 
-        Get-or-create: asking again gives the same addresses.
+        Get-or-create: asking again gives the same addresses. Without *endpoint* none is recorded.
         """
         request = ipam_pb2.AllocateRequest(
-            attachment=_attachment(attachment),
-            pod=_pod(pod),
-            endpoint=ipam_pb2.Endpoint(
-                interface_name=endpoint.interface_name,
-                mac=endpoint.mac,
-                profiles=endpoint.profiles,
-            ),
-            ipv4=True,
-            ipv4_pools=pools,
+            attachment=attachment_message(attachment),
+            pod=pod_message(pod),
+            endpoint=_endpoint_message(endpoint) if endpoint else None,
+            ipv4=4 in wanted.versions,
+            ipv6=6 in wanted.versions,
+            ipv4_pools=wanted.ipv4_pools,
+            ipv6_pools=wanted.ipv6_pools,
+            addresses=map(str, wanted.addresses),
+            namespace_labels=wanted.namespace_labels,
         )
         deadline = time.monotonic() + timeout_s
         return PendingAllocation(
@@ -110,21 +119,60 @@ class IpamClient:
         Raises:
             Unavailable: no answer in *timeout_s*, at once if there is no daemon: spool it.
         """
-        request = ipam_pb2.ReleaseRequest(attachment=_attachment(attachment), pod=_pod(pod))
+        request = ipam_pb2.ReleaseRequest(
+            attachment=attachment_message(attachment), pod=pod_message(pod)
+        )
         self._checked(lambda: self._stub.Release(request, timeout=timeout_s))
 
-    def get(self, attachment: Attachment, pod: Pod | None, timeout_s: float) -> Holding:
-        """Say what the attachment holds.
-
-        Raises:
-            Unavailable: no answer in *timeout_s*.
-        """
-        request = ipam_pb2.GetRequest(attachment=_attachment(attachment), pod=_pod(pod))
-        answer = self._checked(lambda: self._stub.Get(request, timeout=timeout_s))
-        return Holding(
-            addresses=tuple(ip_address(a.address) for a in answer.addresses),
-            interface_name=answer.endpoint.interface_name,
+    def get(self, attachment: Attachment, pod: Pod | None, timeout_s: float) -> Held:
+        """Say what the attachment holds."""
+        request = ipam_pb2.GetRequest(
+            attachment=attachment_message(attachment), pod=pod_message(pod)
         )
+        return held_of(self._checked(lambda: self._stub.Get(request, timeout=timeout_s)))
+
+    def report(self, report: Report, timeout_s: float = TIMEOUT_S) -> None:
+        """Tell what the kernel of this node has."""
+        request = report_message(report)
+        self._checked(lambda: self._stub.Report(request, timeout=timeout_s))
+
+    def watch_reports(self) -> "ReportWatch":
+        """Iterate over the moments at which ipamd wants a report; the first is at once."""
+        return ReportWatch(self._stub.WatchReports(ipam_pb2.WatchReportsRequest()), self._where)
+
+    def get_report(self, fresh: bool = False, timeout_s: float = TIMEOUT_S) -> LastReport | None:
+        """Say what the kernel was last reported to have; ``None``: nothing was reported yet.
+
+        Args:
+            fresh: have a new report made first.
+        """
+        request = ipam_pb2.GetReportRequest(fresh=fresh)
+        answer = self._checked(lambda: self._stub.GetReport(request, timeout=timeout_s))
+        return last_report_of(answer)
+
+    def get_history(
+        self,
+        *,
+        address: Address | None = None,
+        pod: Pod | None = None,
+        container_id: str = "",
+        handle_id: str = "",
+        timeout_s: float = TIMEOUT_S,
+    ) -> History:
+        """Say who held an address, or what a pod, a container or a handle held: one of the four."""
+        request = ipam_pb2.GetHistoryRequest(
+            address=str(address or ""),
+            pod=pod_message(pod),
+            container_id=container_id,
+            handle_id=handle_id,
+        )
+        answer = self._checked(lambda: self._stub.GetHistory(request, timeout=timeout_s))
+        return history_of(answer)
+
+    def status(self, timeout_s: float = TIMEOUT_S) -> NodeStatus:
+        """Say how ipamd is and which blocks the node owns."""
+        request = ipam_pb2.StatusRequest()
+        return node_status_of(self._checked(lambda: self._stub.Status(request, timeout=timeout_s)))
 
     def _checked(self, call: Callable[[], T]) -> T:
         try:
@@ -153,7 +201,7 @@ class PendingAllocation:
         """
         while self._failure is None:
             try:
-                return _allocation(self._call.result())
+                return allocation_of(self._call.result())
             except grpc.RpcError as error:
                 failure = _error(error, self._where)
                 if isinstance(failure, NotReached) and time.monotonic() < self._deadline:
@@ -164,12 +212,28 @@ class PendingAllocation:
         raise self._failure
 
 
-def _allocation(answer: ipam_pb2.AllocateResponse) -> Allocation:
-    return Allocation(
-        addresses=tuple(ip_address(a.address) for a in answer.addresses),
-        node=answer.node,
-        superseded_container_id=answer.superseded_container_id,
-    )
+class ReportWatch:
+    """A stream of the moments at which ipamd wants a report."""
+
+    def __init__(self, call: Any, where: str) -> None:
+        self._call = call
+        self._where = where
+
+    def __iter__(self) -> Iterator[None]:
+        """Return at each moment.
+
+        Raises:
+            Unavailable: the stream broke; there is another one when ipamd is back.
+        """
+        try:
+            for _ in self._call:
+                yield
+        except grpc.RpcError as error:
+            raise _error(error, self._where) from error
+
+    def cancel(self) -> None:
+        """Break the stream off, from any thread."""
+        self._call.cancel()
 
 
 def _error(error: grpc.RpcError, where: str) -> OcicatError:
@@ -185,13 +249,10 @@ def _error(error: grpc.RpcError, where: str) -> OcicatError:
     )
 
 
-def _attachment(attachment: Attachment) -> ipam_pb2.Attachment:
-    return ipam_pb2.Attachment(
-        network=attachment.network,
-        container_id=attachment.container_id,
-        ifname=attachment.ifname,
+def _endpoint_message(endpoint: Recorded) -> ipam_pb2.Endpoint:
+    return ipam_pb2.Endpoint(
+        interface_name=endpoint.interface_name,
+        mac=endpoint.mac,
+        profiles=endpoint.profiles,
+        kernel=kernel_message(endpoint.kernel),
     )
-
-
-def _pod(pod: Pod | None) -> ipam_pb2.Pod | None:
-    return None if pod is None else ipam_pb2.Pod(namespace=pod.namespace, name=pod.name)

@@ -24,39 +24,65 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13ipam_api/ipam.proto\x12\x0eocicat.ipam.v1\"C\n\nAttachment\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontainer_id\x18\x02 \x01(\t\x12\x0e\n\x06ifname\x18\x03 \x01(\t\"&\n\x03Pod\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"A\n\x08\x45ndpoint\x12\x16\n\x0einterface_name\x18\x01 \x01(\t\x12\x0b\n\x03mac\x18\x02 \x01(\t\x12\x10\n\x08profiles\x18\x03 \x03(\t\")\n\x07\x41\x64\x64ress\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\r\n\x05\x62lock\x18\x02 \x01(\t\"\xd3\x01\n\x0f\x41llocateRequest\x12.\n\nattachment\x18\x01 \x01(\x0b\x32\x1a.ocicat.ipam.v1.Attachment\x12 \n\x03pod\x18\x02 \x01(\x0b\x32\x13.ocicat.ipam.v1.Pod\x12*\n\x08\x65ndpoint\x18\x03 \x01(\x0b\x32\x18.ocicat.ipam.v1.Endpoint\x12\x0c\n\x04ipv4\x18\x04 \x01(\x08\x12\x0c\n\x04ipv6\x18\x05 \x01(\x08\x12\x12\n\nipv4_pools\x18\x06 \x03(\t\x12\x12\n\nipv6_pools\x18\x07 \x03(\t\"m\n\x10\x41llocateResponse\x12*\n\taddresses\x18\x01 \x03(\x0b\x32\x17.ocicat.ipam.v1.Address\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x1f\n\x17superseded_container_id\x18\x03 \x01(\t\"b\n\x0eReleaseRequest\x12.\n\nattachment\x18\x01 \x01(\x0b\x32\x1a.ocicat.ipam.v1.Attachment\x12 \n\x03pod\x18\x02 \x01(\x0b\x32\x13.ocicat.ipam.v1.Pod\"=\n\x0fReleaseResponse\x12*\n\taddresses\x18\x01 \x03(\x0b\x32\x17.ocicat.ipam.v1.Address\"^\n\nGetRequest\x12.\n\nattachment\x18\x01 \x01(\x0b\x32\x1a.ocicat.ipam.v1.Attachment\x12 \n\x03pod\x18\x02 \x01(\x0b\x32\x13.ocicat.ipam.v1.Pod\"s\n\x0bGetResponse\x12*\n\taddresses\x18\x01 \x03(\x0b\x32\x17.ocicat.ipam.v1.Address\x12*\n\x08\x65ndpoint\x18\x02 \x01(\x0b\x32\x18.ocicat.ipam.v1.Endpoint\x12\x0c\n\x04node\x18\x03 \x01(\t\"\x0f\n\rStatusRequest\"3\n\x05\x42lock\x12\x0c\n\x04\x63idr\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0e\n\x06in_use\x18\x03 \x01(\x04\"W\n\x0eStatusResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12%\n\x06\x62locks\x18\x02 \x03(\x0b\x32\x15.ocicat.ipam.v1.Block\x12\x10\n\x08revision\x18\x03 \x01(\x03\x32\xaa\x02\n\x04Ipam\x12M\n\x08\x41llocate\x12\x1f.ocicat.ipam.v1.AllocateRequest\x1a .ocicat.ipam.v1.AllocateResponse\x12J\n\x07Release\x12\x1e.ocicat.ipam.v1.ReleaseRequest\x1a\x1f.ocicat.ipam.v1.ReleaseResponse\x12>\n\x03Get\x12\x1a.ocicat.ipam.v1.GetRequest\x1a\x1b.ocicat.ipam.v1.GetResponse\x12G\n\x06Status\x12\x1d.ocicat.ipam.v1.StatusRequest\x1a\x1e.ocicat.ipam.v1.StatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13ipam_api/ipam.proto\x12\x0eocicat.ipam.v1\"C\n\nAttachment\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontainer_id\x18\x02 \x01(\t\x12\x0e\n\x06ifname\x18\x03 \x01(\t\"&\n\x03Pod\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"i\n\x08\x45ndpoint\x12\x16\n\x0einterface_name\x18\x01 \x01(\t\x12\x0b\n\x03mac\x18\x02 \x01(\t\x12\x10\n\x08profiles\x18\x03 \x03(\t\x12&\n\x06kernel\x18\x04 \x01(\x0b\x32\x16.ocicat.ipam.v1.Kernel\"(\n\x06Kernel\x12\x0f\n\x07\x62oot_id\x18\x01 \x01(\t\x12\r\n\x05netns\x18\x02 \x01(\t\")\n\x07\x41\x64\x64ress\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\r\n\x05\x62lock\x18\x02 \x01(\t\"\xee\x02\n\x0f\x41llocateRequest\x12.\n\nattachment\x18\x01 \x01(\x0b\x32\x1a.ocicat.ipam.v1.Attachment\x12 \n\x03pod\x18\x02 \x01(\x0b\x32\x13.ocicat.ipam.v1.Pod\x12*\n\x08\x65ndpoint\x18\x03 \x01(\x0b\x32\x18.ocicat.ipam.v1.Endpoint\x12\x0c\n\x04ipv4\x18\x04 \x01(\x08\x12\x0c\n\x04ipv6\x18\x05 \x01(\x08\x12\x12\n\nipv4_pools\x18\x06 \x03(\t\x12\x12\n\nipv6_pools\x18\x07 \x03(\t\x12\x11\n\taddresses\x18\x08 \x03(\t\x12N\n\x10namespace_labels\x18\t \x03(\x0b\x32\x34.ocicat.ipam.v1.AllocateRequest.NamespaceLabelsEntry\x1a\x36\n\x14NamespaceLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"m\n\x10\x41llocateResponse\x12*\n\taddresses\x18\x01 \x03(\x0b\x32\x17.ocicat.ipam.v1.Address\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x1f\n\x17superseded_container_id\x18\x03 \x01(\t\"b\n\x0eReleaseRequest\x12.\n\nattachment\x18\x01 \x01(\x0b\x32\x1a.ocicat.ipam.v1.Attachment\x12 \n\x03pod\x18\x02 \x01(\x0b\x32\x13.ocicat.ipam.v1.Pod\"=\n\x0fReleaseResponse\x12*\n\taddresses\x18\x01 \x03(\x0b\x32\x17.ocicat.ipam.v1.Address\"^\n\nGetRequest\x12.\n\nattachment\x18\x01 \x01(\x0b\x32\x1a.ocicat.ipam.v1.Attachment\x12 \n\x03pod\x18\x02 \x01(\x0b\x32\x13.ocicat.ipam.v1.Pod\"s\n\x0bGetResponse\x12*\n\taddresses\x18\x01 \x03(\x0b\x32\x17.ocicat.ipam.v1.Address\x12*\n\x08\x65ndpoint\x18\x02 \x01(\x0b\x32\x18.ocicat.ipam.v1.Endpoint\x12\x0c\n\x04node\x18\x03 \x01(\t\"\x0f\n\rStatusRequest\"3\n\x05\x42lock\x12\x0c\n\x04\x63idr\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0e\n\x06in_use\x18\x03 \x01(\x04\"|\n\x0eStatusResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12%\n\x06\x62locks\x18\x02 \x03(\x0b\x32\x15.ocicat.ipam.v1.Block\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x11\n\twaits_for\x18\x04 \x01(\t\x12\x10\n\x08\x66indings\x18\x05 \x03(\t\"\xb3\x01\n\x0cReportedLink\x12\x16\n\x0einterface_name\x18\x01 \x01(\t\x12.\n\nattachment\x18\x02 \x01(\x0b\x32\x1a.ocicat.ipam.v1.Attachment\x12\x19\n\x11\x61ttachment_digest\x18\x03 \x01(\t\x12 \n\x03pod\x18\x04 \x01(\x0b\x32\x13.ocicat.ipam.v1.Pod\x12\x11\n\taddresses\x18\x05 \x03(\t\x12\x0b\n\x03mac\x18\x06 \x01(\t\"y\n\rReportRequest\x12&\n\x06kernel\x18\x01 \x01(\x0b\x32\x16.ocicat.ipam.v1.Kernel\x12\x13\n\x0bis_complete\x18\x02 \x01(\x08\x12+\n\x05links\x18\x03 \x03(\x0b\x32\x1c.ocicat.ipam.v1.ReportedLink\"\x10\n\x0eReportResponse\"\x15\n\x13WatchReportsRequest\"\x0e\n\x0cReportWanted\"!\n\x10GetReportRequest\x12\r\n\x05\x66resh\x18\x01 \x01(\x08\"Q\n\x11GetReportResponse\x12-\n\x06report\x18\x01 \x01(\x0b\x32\x1d.ocicat.ipam.v1.ReportRequest\x12\r\n\x05\x61ge_s\x18\x02 \x01(\x01\"o\n\x11GetHistoryRequest\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12 \n\x03pod\x18\x02 \x01(\x0b\x32\x13.ocicat.ipam.v1.Pod\x12\x14\n\x0c\x63ontainer_id\x18\x03 \x01(\t\x12\x11\n\thandle_id\x18\x04 \x01(\t\"{\n\x07Holding\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x11\n\thandle_id\x18\x02 \x01(\t\x12 \n\x03pod\x18\x03 \x01(\x0b\x32\x13.ocicat.ipam.v1.Pod\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x0e\n\x06\x66rom_s\x18\x05 \x01(\x01\x12\x0c\n\x04to_s\x18\x06 \x01(\x01\"Q\n\x12GetHistoryResponse\x12)\n\x08holdings\x18\x01 \x03(\x0b\x32\x17.ocicat.ipam.v1.Holding\x12\x10\n\x08\x62\x65gins_s\x18\x02 \x01(\x01\x32\xef\x04\n\x04Ipam\x12M\n\x08\x41llocate\x12\x1f.ocicat.ipam.v1.AllocateRequest\x1a .ocicat.ipam.v1.AllocateResponse\x12J\n\x07Release\x12\x1e.ocicat.ipam.v1.ReleaseRequest\x1a\x1f.ocicat.ipam.v1.ReleaseResponse\x12>\n\x03Get\x12\x1a.ocicat.ipam.v1.GetRequest\x1a\x1b.ocicat.ipam.v1.GetResponse\x12G\n\x06Status\x12\x1d.ocicat.ipam.v1.StatusRequest\x1a\x1e.ocicat.ipam.v1.StatusResponse\x12G\n\x06Report\x12\x1d.ocicat.ipam.v1.ReportRequest\x1a\x1e.ocicat.ipam.v1.ReportResponse\x12S\n\x0cWatchReports\x12#.ocicat.ipam.v1.WatchReportsRequest\x1a\x1c.ocicat.ipam.v1.ReportWanted0\x01\x12P\n\tGetReport\x12 .ocicat.ipam.v1.GetReportRequest\x1a!.ocicat.ipam.v1.GetReportResponse\x12S\n\nGetHistory\x12!.ocicat.ipam.v1.GetHistoryRequest\x1a\".ocicat.ipam.v1.GetHistoryResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ipam_api.ipam_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ALLOCATEREQUEST_NAMESPACELABELSENTRY']._loaded_options = None
+  _globals['_ALLOCATEREQUEST_NAMESPACELABELSENTRY']._serialized_options = b'8\001'
   _globals['_ATTACHMENT']._serialized_start=39
   _globals['_ATTACHMENT']._serialized_end=106
   _globals['_POD']._serialized_start=108
   _globals['_POD']._serialized_end=146
   _globals['_ENDPOINT']._serialized_start=148
-  _globals['_ENDPOINT']._serialized_end=213
-  _globals['_ADDRESS']._serialized_start=215
-  _globals['_ADDRESS']._serialized_end=256
-  _globals['_ALLOCATEREQUEST']._serialized_start=259
-  _globals['_ALLOCATEREQUEST']._serialized_end=470
-  _globals['_ALLOCATERESPONSE']._serialized_start=472
-  _globals['_ALLOCATERESPONSE']._serialized_end=581
-  _globals['_RELEASEREQUEST']._serialized_start=583
-  _globals['_RELEASEREQUEST']._serialized_end=681
-  _globals['_RELEASERESPONSE']._serialized_start=683
-  _globals['_RELEASERESPONSE']._serialized_end=744
-  _globals['_GETREQUEST']._serialized_start=746
-  _globals['_GETREQUEST']._serialized_end=840
-  _globals['_GETRESPONSE']._serialized_start=842
-  _globals['_GETRESPONSE']._serialized_end=957
-  _globals['_STATUSREQUEST']._serialized_start=959
-  _globals['_STATUSREQUEST']._serialized_end=974
-  _globals['_BLOCK']._serialized_start=976
-  _globals['_BLOCK']._serialized_end=1027
-  _globals['_STATUSRESPONSE']._serialized_start=1029
-  _globals['_STATUSRESPONSE']._serialized_end=1116
-  _globals['_IPAM']._serialized_start=1119
-  _globals['_IPAM']._serialized_end=1417
+  _globals['_ENDPOINT']._serialized_end=253
+  _globals['_KERNEL']._serialized_start=255
+  _globals['_KERNEL']._serialized_end=295
+  _globals['_ADDRESS']._serialized_start=297
+  _globals['_ADDRESS']._serialized_end=338
+  _globals['_ALLOCATEREQUEST']._serialized_start=341
+  _globals['_ALLOCATEREQUEST']._serialized_end=707
+  _globals['_ALLOCATEREQUEST_NAMESPACELABELSENTRY']._serialized_start=653
+  _globals['_ALLOCATEREQUEST_NAMESPACELABELSENTRY']._serialized_end=707
+  _globals['_ALLOCATERESPONSE']._serialized_start=709
+  _globals['_ALLOCATERESPONSE']._serialized_end=818
+  _globals['_RELEASEREQUEST']._serialized_start=820
+  _globals['_RELEASEREQUEST']._serialized_end=918
+  _globals['_RELEASERESPONSE']._serialized_start=920
+  _globals['_RELEASERESPONSE']._serialized_end=981
+  _globals['_GETREQUEST']._serialized_start=983
+  _globals['_GETREQUEST']._serialized_end=1077
+  _globals['_GETRESPONSE']._serialized_start=1079
+  _globals['_GETRESPONSE']._serialized_end=1194
+  _globals['_STATUSREQUEST']._serialized_start=1196
+  _globals['_STATUSREQUEST']._serialized_end=1211
+  _globals['_BLOCK']._serialized_start=1213
+  _globals['_BLOCK']._serialized_end=1264
+  _globals['_STATUSRESPONSE']._serialized_start=1266
+  _globals['_STATUSRESPONSE']._serialized_end=1390
+  _globals['_REPORTEDLINK']._serialized_start=1393
+  _globals['_REPORTEDLINK']._serialized_end=1572
+  _globals['_REPORTREQUEST']._serialized_start=1574
+  _globals['_REPORTREQUEST']._serialized_end=1695
+  _globals['_REPORTRESPONSE']._serialized_start=1697
+  _globals['_REPORTRESPONSE']._serialized_end=1713
+  _globals['_WATCHREPORTSREQUEST']._serialized_start=1715
+  _globals['_WATCHREPORTSREQUEST']._serialized_end=1736
+  _globals['_REPORTWANTED']._serialized_start=1738
+  _globals['_REPORTWANTED']._serialized_end=1752
+  _globals['_GETREPORTREQUEST']._serialized_start=1754
+  _globals['_GETREPORTREQUEST']._serialized_end=1787
+  _globals['_GETREPORTRESPONSE']._serialized_start=1789
+  _globals['_GETREPORTRESPONSE']._serialized_end=1870
+  _globals['_GETHISTORYREQUEST']._serialized_start=1872
+  _globals['_GETHISTORYREQUEST']._serialized_end=1983
+  _globals['_HOLDING']._serialized_start=1985
+  _globals['_HOLDING']._serialized_end=2108
+  _globals['_GETHISTORYRESPONSE']._serialized_start=2110
+  _globals['_GETHISTORYRESPONSE']._serialized_end=2191
+  _globals['_IPAM']._serialized_start=2194
+  _globals['_IPAM']._serialized_end=2817
 # @@protoc_insertion_point(module_scope)

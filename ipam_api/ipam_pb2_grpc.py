@@ -54,6 +54,26 @@ class IpamStub:
                 request_serializer=ipam__api_dot_ipam__pb2.StatusRequest.SerializeToString,
                 response_deserializer=ipam__api_dot_ipam__pb2.StatusResponse.FromString,
                 _registered_method=True)
+        self.Report = channel.unary_unary(
+                '/ocicat.ipam.v1.Ipam/Report',
+                request_serializer=ipam__api_dot_ipam__pb2.ReportRequest.SerializeToString,
+                response_deserializer=ipam__api_dot_ipam__pb2.ReportResponse.FromString,
+                _registered_method=True)
+        self.WatchReports = channel.unary_stream(
+                '/ocicat.ipam.v1.Ipam/WatchReports',
+                request_serializer=ipam__api_dot_ipam__pb2.WatchReportsRequest.SerializeToString,
+                response_deserializer=ipam__api_dot_ipam__pb2.ReportWanted.FromString,
+                _registered_method=True)
+        self.GetReport = channel.unary_unary(
+                '/ocicat.ipam.v1.Ipam/GetReport',
+                request_serializer=ipam__api_dot_ipam__pb2.GetReportRequest.SerializeToString,
+                response_deserializer=ipam__api_dot_ipam__pb2.GetReportResponse.FromString,
+                _registered_method=True)
+        self.GetHistory = channel.unary_unary(
+                '/ocicat.ipam.v1.Ipam/GetHistory',
+                request_serializer=ipam__api_dot_ipam__pb2.GetHistoryRequest.SerializeToString,
+                response_deserializer=ipam__api_dot_ipam__pb2.GetHistoryResponse.FromString,
+                _registered_method=True)
 
 
 class IpamServicer:
@@ -89,6 +109,35 @@ class IpamServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Report(self, request, context):
+        """Tells ipamd which attachments the kernel of this node has. No address is given out before the
+        first report after a start of ipamd, or after etcd turned out to be another one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchReports(self, request, context):
+        """Says whenever a report is wanted: at once, then regularly, and when something calls for one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReport(self, request, context):
+        """Says what the kernel was last reported to have.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetHistory(self, request, context):
+        """Says who held an address, or what a pod or container held, and when.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IpamServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +160,26 @@ def add_IpamServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=ipam__api_dot_ipam__pb2.StatusRequest.FromString,
                     response_serializer=ipam__api_dot_ipam__pb2.StatusResponse.SerializeToString,
+            ),
+            'Report': grpc.unary_unary_rpc_method_handler(
+                    servicer.Report,
+                    request_deserializer=ipam__api_dot_ipam__pb2.ReportRequest.FromString,
+                    response_serializer=ipam__api_dot_ipam__pb2.ReportResponse.SerializeToString,
+            ),
+            'WatchReports': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchReports,
+                    request_deserializer=ipam__api_dot_ipam__pb2.WatchReportsRequest.FromString,
+                    response_serializer=ipam__api_dot_ipam__pb2.ReportWanted.SerializeToString,
+            ),
+            'GetReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReport,
+                    request_deserializer=ipam__api_dot_ipam__pb2.GetReportRequest.FromString,
+                    response_serializer=ipam__api_dot_ipam__pb2.GetReportResponse.SerializeToString,
+            ),
+            'GetHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHistory,
+                    request_deserializer=ipam__api_dot_ipam__pb2.GetHistoryRequest.FromString,
+                    response_serializer=ipam__api_dot_ipam__pb2.GetHistoryResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -221,6 +290,114 @@ class Ipam:
             '/ocicat.ipam.v1.Ipam/Status',
             ipam__api_dot_ipam__pb2.StatusRequest.SerializeToString,
             ipam__api_dot_ipam__pb2.StatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Report(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ocicat.ipam.v1.Ipam/Report',
+            ipam__api_dot_ipam__pb2.ReportRequest.SerializeToString,
+            ipam__api_dot_ipam__pb2.ReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchReports(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ocicat.ipam.v1.Ipam/WatchReports',
+            ipam__api_dot_ipam__pb2.WatchReportsRequest.SerializeToString,
+            ipam__api_dot_ipam__pb2.ReportWanted.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ocicat.ipam.v1.Ipam/GetReport',
+            ipam__api_dot_ipam__pb2.GetReportRequest.SerializeToString,
+            ipam__api_dot_ipam__pb2.GetReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ocicat.ipam.v1.Ipam/GetHistory',
+            ipam__api_dot_ipam__pb2.GetHistoryRequest.SerializeToString,
+            ipam__api_dot_ipam__pb2.GetHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,
