@@ -4,8 +4,13 @@ Pure: no I/O. The formats of the handle and of the link alias are here and nowhe
 """
 
 import hashlib
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+# What the CNI specification allows for networks and containers; Kubernetes names fit in.
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
+IFNAME_MAX_BYTES = 15  # IFNAMSIZ of the kernel less its final zero
 ALIAS_PREFIX = "ocicat:"
 ALIAS_MAX_BYTES = 255  # IFALIASZ (256) of the kernel less its final zero
 
@@ -18,11 +23,25 @@ class Pod:
     name: str
 
     @property
+    def mistakes(self) -> list[str]:
+        """Which of the two names is none."""
+        names = (("namespace", self.namespace), ("name", self.name))
+        return [f"{what} {name!r} is not valid" for what, name in names if not NAME.fullmatch(name)]
+
+    @property
     def digest(self) -> str:
         """40 hex digits that stand for the pod; Calico derives its link names from the same."""
         return hashlib.sha1(
             f"{self.namespace}.{self.name}".encode(), usedforsecurity=False
         ).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One network namespace of one running kernel: a link never outlives it."""
+
+    boot_id: str  # /proc/sys/kernel/random/boot_id
+    netns: str  # inode of the host's network namespace, in decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +64,29 @@ class Attachment:
             handle = f"{handle}.{self.ifname}"
         return f"{handle}~{self.digest}" if "." in self.network + self.container_id else handle
 
+    @classmethod
+    def of_handle(cls, handle_id: str) -> "Attachment | None":
+        """The attachment that has this handle; ``None`` for one that is none of ours.
+
+        A tunnel's handle reads like an attachment's if the name of its node has dots in it.
+        """
+        digested = _DIGESTED.fullmatch(handle_id)
+        for attachment in _splits(digested[1] if digested else handle_id):
+            if not attachment.mistakes and attachment.handle_id == handle_id:
+                return attachment
+        return None
+
+    @property
+    def mistakes(self) -> list[str]:
+        """Which of the three names is none, by the rules of CNI and of the kernel."""
+        names = (("network", self.network), ("container_id", self.container_id))
+        found = [
+            f"{what} {name!r} is not valid" for what, name in names if not NAME.fullmatch(name)
+        ]
+        if not _IFNAME.fullmatch(self.ifname) or len(self.ifname.encode()) > IFNAME_MAX_BYTES:
+            found.append(f"ifname {self.ifname!r} is not valid")
+        return found
+
     @property
     def digest(self) -> str:
         """40 hex digits that stand for all three names, whatever their length."""
@@ -56,33 +98,59 @@ class Attachment:
         return f"{self.network}/{self.container_id}/{self.ifname}"
 
     def alias(self, pod: Pod | None) -> str:
-        """Say in a link's alias whose link it is: the kernel alone then knows after any crash."""
-        owner = self._path if len(self._path.encode()) <= _PATH_MAX_BYTES else f"#{self.digest}"
-        return f"{ALIAS_PREFIX}{owner}/{pod.digest if pod else '-'}"
+        """Say in a link's alias whose link it is: the kernel alone then knows after any crash.
+
+        In clear as far as it fits; else a digest stands for the pod, and then for the attachment.
+        """
+        pods = (f"{pod.namespace}/{pod.name}", pod.digest) if pod else ("-",)
+        owners = [f"{self._path}/{name}" for name in pods]
+        for owner in owners:
+            if len(f"{ALIAS_PREFIX}{owner}".encode()) <= ALIAS_MAX_BYTES:
+                return f"{ALIAS_PREFIX}{owner}"
+        return f"{ALIAS_PREFIX}#{self.digest}/{pods[-1]}"
 
     def owns(self, alias: str) -> bool:
         """Tell whether *alias* was written for this attachment, with or without a pod."""
-        return alias.rpartition("/")[0] == self.alias(None).rpartition("/")[0]
+        owner = parse_alias(alias)
+        return owner is not None and owner.attachment_digest == self.digest
 
 
-_PATH_MAX_BYTES = ALIAS_MAX_BYTES - len(ALIAS_PREFIX) - len("/") - 40
+_IFNAME = re.compile(r"[^/:\s\ud800-\udfff]+")
+_DIGESTED = re.compile(r"(.+)~[0-9a-f]{40}", re.DOTALL)
+_DIGEST_ALONE = re.compile(r"#([0-9a-f]{40})")
+
+
+def _splits(head: str) -> Iterator[Attachment]:
+    """Every attachment whose names, joined by dots, read *head*."""
+    dots = [i for i, character in enumerate(head) if character == "."]
+    for first in dots:
+        yield Attachment(head[:first], head[first + 1 :], "eth0")
+        for second in dots:
+            if first < second and len(head) - second <= IFNAME_MAX_BYTES + 1:
+                yield Attachment(head[:first], head[first + 1 : second], head[second + 1 :])
 
 
 @dataclass(frozen=True, slots=True)
 class LinkOwner:
-    """What an alias says: the attachment (``None`` if too long to be spelled out) and its pod."""
+    """What an alias says; of what was too long to be spelled out only the digest is known."""
 
     attachment: Attachment | None
-    pod_digest: str | None
+    attachment_digest: str
+    pod: Pod | None
+    pod_digest: str | None  # None: not a Kubernetes pod
 
 
 def parse_alias(alias: str) -> LinkOwner | None:
     """Read an alias back; ``None`` if it is not one of ours."""
     if not alias.startswith(ALIAS_PREFIX):
         return None
-    owner, _, pod = alias.removeprefix(ALIAS_PREFIX).rpartition("/")
-    parts = owner.split("/")
-    attachment = Attachment(*parts) if len(parts) == 3 else None
-    if attachment is None and not owner.startswith("#"):
+    owner, _, pod_name = alias.removeprefix(ALIAS_PREFIX).rpartition("/")
+    if digested := _DIGEST_ALONE.fullmatch(owner):
+        return LinkOwner(None, digested[1], None, None if pod_name == "-" else pod_name)
+    names = owner.split("/")
+    pod = Pod(names.pop(), pod_name) if len(names) == 4 else None
+    if len(names) != 3 or (pod and pod.mistakes) or Attachment(*names).mistakes:
         return None
-    return LinkOwner(attachment, None if pod == "-" else pod)
+    attachment = Attachment(*names)
+    pod_digest = None if pod_name == "-" else pod_name
+    return LinkOwner(attachment, attachment.digest, pod, pod.digest if pod else pod_digest)

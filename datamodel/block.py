@@ -5,8 +5,10 @@ changed them meanwhile; on a conflict the decision runs again. Every change is t
 value. Fields and rules are those of Calico's AllocationBlock.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
@@ -15,17 +17,30 @@ from datamodel.pool import Network
 
 Address = IPv4Address | IPv6Address
 
+# Calico sets the first and last addresses of a Windows node's block aside under this name, for
+# which there is no handle key. Such a block counts as empty.
+WINDOWS_HANDLE = "windows-reserved-ipam-handle"
+
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """Who holds an address: the handle and some facts for people (pod, namespace, node, …)."""
+    """Who holds an address: the handle and some facts for people (pod, namespace, node, …).
+
+    Or, with *released_at*, that nobody does but that it is too early to give it to the next one.
+    """
 
     handle_id: str | None
     secondary: Mapping[str, str] | None
     extra: Mapping[str, Any] = field(default_factory=dict)  # fields of newer Calicos, kept as read
+    released_at: datetime | None = None
+
+    @property
+    def node(self) -> str | None:
+        """The node whose pod holds the address; another than the block's if it is borrowed."""
+        return (self.secondary or {}).get("node")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: what is computed from a value is kept with it
 class Block:
     """A slice of a pool that belongs to one node.
 
@@ -75,64 +90,152 @@ class Block:
         """The address at *ordinal*."""
         return self.cidr.network_address + ordinal
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody holds an address; one that cools down counts as held."""
+        return all(a.handle_id == WINDOWS_HANDLE for a in self.attributes)
+
+    def ordinal(self, address: Address) -> int | None:
+        """Where *address* is in the block; ``None`` if it is of another one."""
+        offset = int(address) - int(self.cidr.network_address)
+        is_inside = address.version == self.cidr.version and 0 <= offset < len(self.allocations)
+        return offset if is_inside else None
+
     def held_by(self, handle_id: str) -> tuple[int, ...]:
         """The ordinals that *handle_id* holds, in order."""
-        indices = {i for i, a in enumerate(self.attributes) if a.handle_id == handle_id}
-        if not indices:
-            return ()
-        return tuple(o for o, index in enumerate(self.allocations) if index in indices)
+        indices = self._indices.get(handle_id)
+        return self._at(indices) if indices else ()
+
+    @cached_property
+    def _indices(self) -> Mapping[str | None, set[int]]:
+        """Handle -> its attributes' indices; without a handle the ones that cool down, too."""
+        found: dict[str | None, set[int]] = {}
+        for index, attribute in enumerate(self.attributes):
+            found.setdefault(attribute.handle_id, set()).add(index)
+        return found
+
+    def sequences_of(self, handle_id: str) -> dict[Address, int]:
+        """What *handle_id* holds, each with the number that tells this holding from a later one."""
+        return {self.address(o): self.sequence_numbers.get(o, 0) for o in self.held_by(handle_id)}
 
     def holder_of(self, address: Address) -> Attribute | None:
         """Who holds *address*; ``None`` if nobody does or it is of another block."""
-        ordinal = int(address) - int(self.cidr.network_address)
-        if address.version != self.cidr.version or not 0 <= ordinal < len(self.allocations):
-            return None
-        index = self.allocations[ordinal]
+        ordinal = self.ordinal(address)
+        index = None if ordinal is None else self.allocations[ordinal]
         return None if index is None else self.attributes[index]
 
-    def assign(self, attribute: Attribute) -> tuple["Block", Address]:
+    def free(self, reserved: Container[int] = ()) -> int | None:
+        """The ordinal that has been free longest, of those that are not *reserved*."""
+        return next((o for o in self.unallocated if o not in reserved), None)
+
+    def assign(
+        self, attribute: Attribute, reserved: Container[int] = ()
+    ) -> tuple["Block", Address]:
         """Give *attribute*'s handle the address that has been free longest.
 
+        Args:
+            attribute: whose it is to be.
+            reserved: ordinals that are not given out; they keep their place in the queue.
+
         Raises:
-            Exhausted: every address of the block is held.
+            Exhausted: every address of the block is held or reserved.
         """
-        if not self.unallocated:
+        ordinal = self.free(reserved)
+        if ordinal is None:
             raise Exhausted(f"block {self.cidr}: all {len(self.allocations)} addresses are held")
-        ordinal, *rest = self.unallocated
+        return self._assigned(ordinal, attribute), self.address(ordinal)
+
+    def assign_address(self, address: Address, attribute: Attribute) -> "Block":
+        """Give *attribute*'s handle exactly *address*, reserved or not.
+
+        Raises:
+            Invalid: somebody holds it, or it cools down; or it is of another block.
+        """
+        if holder := self.holder_of(address):
+            raise Invalid(f"address {address}: is {_description(holder)}; ask for another one")
+        ordinal = self.ordinal(address)
+        if ordinal is None:
+            raise Invalid(f"address {address}: is not in block {self.cidr}")
+        return self._assigned(ordinal, attribute)
+
+    def _assigned(self, ordinal: int, attribute: Attribute) -> "Block":
         attributes = self.attributes
         if attribute not in attributes:
             attributes = (*attributes, attribute)
         allocations = list(self.allocations)
         allocations[ordinal] = attributes.index(attribute)
-        changed = replace(
+        return replace(
             self,
             allocations=tuple(allocations),
-            unallocated=tuple(rest),
+            unallocated=tuple(o for o in self.unallocated if o != ordinal),
             attributes=attributes,
             sequence_numbers={**self.sequence_numbers, ordinal: self.sequence_number},
         )
-        return changed, self.address(ordinal)
 
-    def release(self, handle_id: str) -> tuple["Block", tuple[Address, ...]]:
+    def described(self, handle_id: str, facts: Mapping[str, str]) -> "Block":
+        """The block with *facts* among those that are known of the handle's addresses."""
+        return replace(
+            self,
+            attributes=tuple(
+                replace(a, secondary={**(a.secondary or {}), **facts})
+                if a.handle_id == handle_id
+                else a
+                for a in self.attributes
+            ),
+        )
+
+    def release(
+        self, handle_id: str, *, now: datetime, cooldown_s: int = 0
+    ) -> tuple["Block", tuple[Address, ...]]:
         """Free whatever *handle_id* holds; nothing held changes nothing.
 
         Freed ordinals go to the end of the queue, so that an address rests as long as possible
-        before another container gets it.
+        before another container gets it; with *cooldown_s* they come there only after that time.
         """
         freed = self.held_by(handle_id)
         if not freed:
             return self, ()
-        allocations = [None if o in freed else i for o, i in enumerate(self.allocations)]
-        used = sorted({index for index in allocations if index is not None})
-        moved = {old: new for new, old in enumerate(used)}
-        changed = replace(
+        addresses = tuple(self.address(o) for o in freed)
+        if not cooldown_s:
+            return self._freed(freed), addresses
+        cooling = Attribute(None, None, released_at=now.replace(microsecond=0))
+        block = self
+        for ordinal in freed:
+            block = block._assigned(ordinal, cooling)
+        return block._compacted(), addresses
+
+    def collected(self, now: datetime, cooldown_s: int) -> "Block":
+        """The block without the cooldowns that are over."""
+        limit = now - timedelta(seconds=cooldown_s)
+        over = set()
+        for index in self._indices.get(None, ()):
+            released_at = self.attributes[index].released_at
+            if released_at is not None and (released_at < limit or not cooldown_s):
+                over.add(index)
+        return self._freed(self._at(over)) if over else self
+
+    def _at(self, indices: set[int]) -> tuple[int, ...]:
+        return tuple(o for o, index in enumerate(self.allocations) if index in indices)
+
+    def _freed(self, ordinals: Iterable[int]) -> "Block":
+        freed = tuple(ordinals)
+        gone = set(freed)
+        return replace(
             self,
-            allocations=tuple(None if i is None else moved[i] for i in allocations),
+            allocations=tuple(None if o in gone else i for o, i in enumerate(self.allocations)),
             unallocated=(*self.unallocated, *freed),
+            sequence_numbers={o: n for o, n in self.sequence_numbers.items() if o not in gone},
+        )._compacted()
+
+    def _compacted(self) -> "Block":
+        """Without attributes that no allocation names any more."""
+        used = sorted({index for index in self.allocations if index is not None})
+        moved = {old: new for new, old in enumerate(used)}
+        return replace(
+            self,
+            allocations=tuple(None if i is None else moved[i] for i in self.allocations),
             attributes=tuple(self.attributes[old] for old in used),
-            sequence_numbers={o: n for o, n in self.sequence_numbers.items() if o not in freed},
         )
-        return changed, tuple(self.address(o) for o in freed)
 
     def next_write(self) -> "Block":
         """The block as it is to be stored: every write has a sequence number of its own."""
@@ -154,11 +257,23 @@ class Block:
             found.append(f"{len(self.allocations)} allocations for {size} addresses")
         if sorted(self.unallocated) != free:
             found.append("the queue of free addresses is not the set of free addresses")
-        if used != set(range(len(self.attributes))):
-            found.append("attributes and the allocations that name them differ")
+        if not used <= set(range(len(self.attributes))):
+            found.append("allocations name attributes that are not there")
         if found:
             raise Invalid(
                 f"block {self.cidr}: {'; '.join(found)}; "
                 "somebody else wrote it wrongly, see calicoctl ipam check"
             )
         return self
+
+
+def _description(holder: Attribute) -> str:
+    if holder.released_at is not None:
+        return f"cooling down since {holder.released_at:%Y-%m-%dT%H:%M:%SZ}"
+    facts = holder.secondary or {}
+    pod = (
+        f" (pod {facts['namespace']}/{facts['pod']})"
+        if {"namespace", "pod"} <= facts.keys()
+        else ""
+    )
+    return f"held by {holder.handle_id or 'somebody without a handle'}{pod}"

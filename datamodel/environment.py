@@ -14,6 +14,11 @@ OURS = {
     "OCICAT_ADD_TIMEOUT_S": "seconds an ADD may wait for ipamd",
     "OCICAT_BIRD_CONFIG": "file that the route distributor writes for BIRD",
     "OCICAT_BIRD_SOCKET": "BIRD's control socket",
+    "OCICAT_RECONCILE_PERIOD_S": "seconds between two reports of the node's links",
+    "OCICAT_LEAK_GRACE_S": "seconds for which an address must have no link to be freed",
+    "OCICAT_HISTORY_DIR": "directory of who held which address; none: no history",
+    "OCICAT_HISTORY_MB": "megabytes that the history may take",
+    "OCICAT_IPAMD_METRICS": "address:port where ipamd shows its metrics; empty: nowhere",
     "OCICAT_LOG_LEVEL": "debug, info, warning or error",
 }
 
@@ -43,4 +48,9 @@ def log_level(environment: Mapping[str, str]) -> tuple[str, list[str]]:
 def node_name(environment: Mapping[str, str], hostname: str) -> tuple[str, list[str]]:
     """Read NODENAME, else the host's name as Calico writes it; return it, and what is wrong."""
     name = environment.get("NODENAME") or hostname.strip().lower()
-    return name, [] if _NODE_NAME.fullmatch(name) else [f"NODENAME: {name!r} is not a node's name"]
+    return name, [] if is_node_name(name) else [f"NODENAME: {name!r} is not a node's name"]
+
+
+def is_node_name(text: str) -> bool:
+    """Whether a node may be called so; anything else could be taken for several parts of a key."""
+    return _NODE_NAME.fullmatch(text) is not None

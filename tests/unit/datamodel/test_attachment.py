@@ -70,10 +70,63 @@ def test_a_handle_is_a_key_that_calico_can_list(attachment):
     assert "\r" not in attachment.handle_id
 
 
-def test_an_alias_says_in_clear_whose_the_link_is():
-    alias = Attachment("net", "c1", "eth0").alias(POD)
+# ---- from the handle back ----------------------------------------------------------------------
 
-    assert alias == f"ocicat:net/c1/eth0/{POD.digest}"
+
+@given(attachments | alike)
+@example(Attachment("a.b", "c", "eth0"))
+@example(Attachment("a", "b.c", "net1.100"))
+@example(Attachment("a", "b", "c.d"))
+@example(Attachment("a.b", "c.d", "~" * 15))
+@example(Attachment("a", "b", "c~" + "0" * 13))
+def test_a_handle_is_read_back(attachment):
+    assert Attachment.of_handle(attachment.handle_id) == attachment
+
+
+@pytest.mark.parametrize(
+    "handle_id",
+    [
+        "",
+        ".",
+        "net",
+        "net.",
+        ".c1",
+        "net..eth1",
+        "net.c1.",
+        "net.c1.eth0",  # of eth0 the handle says nothing
+        "net.c1.much-too-long-a-name",
+        "ne/t.c1",
+        "net.c1.a/b",
+        "net.c1.\ud800",
+        "ipip-tunnel-addr-node-1",
+        "vxlan-v6-tunnel-addr-node-1",
+        "a.b.c~0000000000000000000000000000000000000000",
+        "a.b~" + Attachment("a", "b", "eth0").digest,  # no dot in a name, so no digest
+        Attachment("a.b", "c", "eth0").handle_id + "0",
+        "~" + Attachment("a.b", "c", "eth0").digest,
+        "." * 500,
+    ],
+)
+def test_a_handle_that_is_no_attachments_belongs_to_none(handle_id):
+    assert Attachment.of_handle(handle_id) is None
+
+
+@given(st.text("a.~0", max_size=60))
+def test_whatever_is_read_has_the_handle_it_was_read_from(handle_id):
+    attachment = Attachment.of_handle(handle_id)
+
+    assert attachment is None or attachment.handle_id == handle_id
+
+
+# ---- the link alias ----------------------------------------------------------------------------
+
+
+def test_an_alias_says_in_clear_whose_the_link_is():
+    assert Attachment("net", "c1", "eth0").alias(POD) == "ocicat:net/c1/eth0/default/mypod"
+
+
+def test_an_alias_outside_kubernetes_names_no_pod():
+    assert Attachment("net", "c1", "eth0").alias(None) == "ocicat:net/c1/eth0/-"
 
 
 @given(attachments, pods)
@@ -82,6 +135,8 @@ def test_an_alias_is_read_back(attachment, pod):
 
     assert owner is not None
     assert owner.pod_digest == (pod.digest if pod else None)
+    assert owner.pod in (pod, None)
+    assert owner.attachment_digest == attachment.digest
     assert owner.attachment in (attachment, None)
 
 
@@ -90,22 +145,47 @@ def test_an_alias_fits_into_the_kernel(attachment, pod):
     assert len(attachment.alias(pod).encode()) <= ALIAS_MAX_BYTES
 
 
-def test_names_too_long_for_an_alias_are_told_by_their_digest():
-    attachment = Attachment("n" * 100, "c" * 110, "eth0")
+def test_a_pod_that_does_not_fit_any_more_is_told_by_its_digest():
+    attachment, room = Attachment("net", "c" * 64, "eth0"), 255 - len("ocicat:net//eth0//") - 64
+    fits, too_long = Pod("n" * 63, "p" * (room - 63)), Pod("n" * 63, "p" * (room - 62))
 
-    owner = parse_alias(attachment.alias(POD))
+    assert len(attachment.alias(fits)) == ALIAS_MAX_BYTES
+    assert parse_alias(attachment.alias(fits)) == LinkOwner(
+        attachment, attachment.digest, fits, fits.digest
+    )
+    assert attachment.alias(too_long) == f"ocicat:net/{'c' * 64}/eth0/{too_long.digest}"
+    assert parse_alias(attachment.alias(too_long)) == LinkOwner(
+        attachment, attachment.digest, None, too_long.digest
+    )
 
-    assert owner == LinkOwner(None, POD.digest)
-    assert attachment.owns(attachment.alias(POD))
+
+def test_an_alias_of_an_earlier_version_of_ours_is_read():
+    """It had the pod's digest whatever the length; such links outlive an update."""
+    attachment = Attachment("net", "c1", "eth0")
+    alias = f"ocicat:net/c1/eth0/{POD.digest}"
+
+    assert parse_alias(alias) == LinkOwner(attachment, attachment.digest, None, POD.digest)
+    assert attachment.owns(alias)
 
 
-def test_names_that_just_fit_are_spelled_out():
+@pytest.mark.parametrize("pod", [POD, None])
+def test_names_too_long_for_an_alias_are_told_by_their_digest(pod):
+    attachment = Attachment("n" * 100, "c" * 160, "eth0")
+
+    owner = parse_alias(attachment.alias(pod))
+
+    assert owner == LinkOwner(None, attachment.digest, None, pod.digest if pod else None)
+    assert attachment.owns(attachment.alias(pod))
+
+
+def test_names_that_just_fit_beside_the_pods_digest_are_spelled_out():
     attachment = Attachment("n" * 100, "c" * 101, "eth0")
+    pod = Pod("n" * 63, "p" * 63)
 
-    alias = attachment.alias(POD)
+    alias = attachment.alias(pod)
 
     assert len(alias) == ALIAS_MAX_BYTES
-    assert parse_alias(alias) == LinkOwner(attachment, POD.digest)
+    assert parse_alias(alias) == LinkOwner(attachment, attachment.digest, None, pod.digest)
 
 
 @given(attachments | alike, attachments | alike, pods, pods)
@@ -117,11 +197,43 @@ def test_an_attachment_owns_its_own_links_only(a, b, pod, other_pod):
 
 @pytest.mark.parametrize(
     "alias",
-    ["", "uplink", "ocicat:", "ocicat:a/b", "ocicat:a/b/c/d/e", "ocicat:net", "Ocicat:a/b/c/-"],
+    [
+        "",
+        "uplink",
+        "ocicat:",
+        "ocicat:net",
+        "ocicat:a/b",
+        "ocicat:a/b/c",
+        "ocicat:a/b/c/d/e/f",
+        "ocicat:a/b/c/-/e",
+        "ocicat:a//c/-",
+        "ocicat:a b/b/c/-",
+        "ocicat:#abc/-",
+        f"ocicat:#{Attachment('a', 'b', 'c').digest}",
+        "Ocicat:a/b/c/-",
+    ],
 )
 def test_an_alias_that_is_not_ours_has_no_owner(alias):
     assert parse_alias(alias) is None
     assert not Attachment("a", "b", "c").owns(alias)
+
+
+# ---- names -------------------------------------------------------------------------------------
+
+
+@given(attachments | alike)
+def test_names_that_cni_allows_are_no_mistake(attachment):
+    assert attachment.mistakes == []
+
+
+def test_every_mistake_is_named():
+    assert Attachment("-", "", "a/b").mistakes == [
+        "network '-' is not valid",
+        "container_id '' is not valid",
+        "ifname 'a/b' is not valid",
+    ]
+    assert Pod("", "a b").mistakes == ["namespace '' is not valid", "name 'a b' is not valid"]
+    assert Attachment("a", "b", "x" * 16).mistakes == [f"ifname '{'x' * 16}' is not valid"]
 
 
 def test_a_pods_digest_begins_as_calicos_link_name():

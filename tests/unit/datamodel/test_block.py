@@ -1,4 +1,5 @@
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -10,6 +11,7 @@ from datamodel.errors import Exhausted, Invalid
 
 CIDR = ip_network("10.65.0.8/29")
 BORN = 1787405600123456789
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
 
 def a_block(cidr=CIDR) -> Block:
@@ -81,7 +83,7 @@ def test_release_frees_everything_of_the_handle_and_nothing_else():
     block, _ = block.assign(held("net.c2"))
     block, _ = block.assign(held("net.c1", n="2"))
 
-    block, freed = block.release("net.c1")
+    block, freed = block.release("net.c1", now=NOW)
 
     assert freed == (ip_address("10.65.0.8"), ip_address("10.65.0.10"))
     assert block.attributes == (held("net.c2"),)
@@ -93,16 +95,16 @@ def test_freed_addresses_go_to_the_end_of_the_queue():
     block, _ = a_block().assign(held("net.c1"))
     block, _ = block.assign(held("net.c2"))
 
-    block, _ = block.release("net.c2")
-    block, _ = block.release("net.c1")
+    block, _ = block.release("net.c2", now=NOW)
+    block, _ = block.release("net.c1", now=NOW)
 
     assert block.unallocated == (2, 3, 4, 5, 6, 7, 1, 0)
 
 
 def test_the_address_that_was_free_longest_is_next():
     block = with_all_held()
-    block, _ = block.release("net.c5")
-    block, _ = block.release("net.c2")
+    block, _ = block.release("net.c5", now=NOW)
+    block, _ = block.release("net.c2", now=NOW)
 
     block, first = block.assign(held("net.new"))
     block, second = block.assign(held("net.newer"))
@@ -113,7 +115,7 @@ def test_the_address_that_was_free_longest_is_next():
 def test_releasing_nothing_changes_nothing():
     block = with_all_held()
 
-    same, freed = block.release("net.unknown")
+    same, freed = block.release("net.unknown", now=NOW)
 
     assert same is block
     assert freed == ()
@@ -144,7 +146,6 @@ def test_ordinals_count_from_the_first_address_in_ipv6_too():
         ({"allocations": (None,) * 7, "unallocated": tuple(range(7))}, "7 allocations for 8"),
         ({"unallocated": tuple(range(7))}, "queue of free addresses"),
         ({"unallocated": (0, 1, 2, 3, 4, 5, 6, 7, 7)}, "queue of free addresses"),
-        ({"attributes": (held("net.c1"),)}, "attributes"),
         ({"allocations": (0,) + (None,) * 7, "unallocated": tuple(range(1, 8))}, "attributes"),
     ],
 )
@@ -153,12 +154,110 @@ def test_a_block_that_contradicts_itself_is_refused(wrong, mistake):
         replace(a_block(), **wrong).checked()
 
 
+def test_an_attribute_that_nothing_names_is_tolerated_and_goes_with_the_next_release():
+    block, _ = replace(a_block(), attributes=(held("net.old"),)).assign(held("net.c1"))
+
+    block, _ = block.checked().release("net.c1", now=NOW)
+
+    assert block.attributes == ()
+
+
 def test_all_contradictions_are_told():
     with pytest.raises(Invalid) as caught:
         replace(a_block(), allocations=(3,), attributes=()).checked()
 
     assert str(caught.value).count(";") == 3
     assert "calicoctl ipam check" in str(caught.value)
+
+
+# ---- reservations and certain addresses --------------------------------------------------------
+
+
+def test_a_reserved_address_is_passed_over_and_keeps_its_place():
+    block, address = a_block().assign(held("net.c1"), reserved={0, 1})
+
+    assert address == ip_address("10.65.0.10")
+    assert block.unallocated == (0, 1, 3, 4, 5, 6, 7)
+
+
+def test_a_block_of_which_the_rest_is_reserved_is_full():
+    with pytest.raises(Exhausted):
+        a_block().assign(held("net.c1"), reserved=range(8))
+
+
+def test_a_certain_address_is_given_if_nobody_holds_it():
+    block = a_block().assign_address(ip_address("10.65.0.11"), held("net.c1"))
+
+    assert block.held_by("net.c1") == (3,)
+    assert block.unallocated == (0, 1, 2, 4, 5, 6, 7)
+    assert block.checked() is block
+
+
+def test_a_certain_address_that_is_held_is_refused_and_the_holder_named():
+    block, _ = a_block().assign(held("net.c1", namespace="default", pod="web-0"))
+
+    with pytest.raises(Invalid, match=r"10\.65\.0\.8: is held by net\.c1 \(pod default/web-0\)"):
+        block.assign_address(ip_address("10.65.0.8"), held("net.c2"))
+
+
+def test_an_address_of_another_block_is_refused():
+    with pytest.raises(Invalid, match="is not in block"):
+        a_block().assign_address(ip_address("10.65.0.16"), held("net.c1"))
+
+
+# ---- cooldown ----------------------------------------------------------------------------------
+
+
+def test_a_released_address_rests_if_it_shall():
+    block, _ = a_block().assign(held("net.c1"))
+
+    resting, freed = block.release("net.c1", now=NOW, cooldown_s=30)
+
+    assert freed == (ip_address("10.65.0.8"),)
+    assert 0 not in resting.unallocated
+    assert resting.held_by("net.c1") == ()
+    assert resting.attributes == (Attribute(None, None, released_at=NOW),)
+    assert not resting.is_empty
+    assert resting.checked() is resting
+    with pytest.raises(Invalid, match="cooling down since 2026-11-21T00:00:00Z"):
+        resting.assign_address(ip_address("10.65.0.8"), held("net.c2"))
+
+
+def test_a_rest_gives_the_address_a_new_sequence_number():
+    block, _ = a_block().assign(held("net.c1"))
+    block = block.next_write()
+
+    resting, _ = block.release("net.c1", now=NOW, cooldown_s=30)
+
+    assert resting.sequence_numbers == {0: block.sequence_number}
+
+
+@pytest.mark.parametrize(("after_s", "is_over"), [(30, False), (31, True)])
+def test_a_rest_is_over_when_it_has_lasted_longer_than_the_cooldown(after_s, is_over):
+    block, _ = a_block().assign(held("net.c1"))
+    resting, _ = block.release("net.c1", now=NOW, cooldown_s=30)
+
+    collected = resting.collected(NOW + timedelta(seconds=after_s), 30)
+
+    assert (collected.unallocated[-1] == 0) is is_over
+    assert collected.is_empty is is_over
+    assert (collected is resting) is not is_over
+
+
+def test_without_a_cooldown_every_rest_is_over():
+    block, _ = a_block().assign(held("net.c1"))
+    resting, _ = block.release("net.c1", now=NOW, cooldown_s=30)
+
+    assert resting.collected(NOW, 0).is_empty
+
+
+def test_facts_are_added_to_what_is_known_of_a_handle():
+    block, _ = a_block().assign(held("net.c1"))
+    block, _ = block.assign(held("net.c2"))
+
+    block = block.described("net.c1", {"boot": "b"})
+
+    assert [a.secondary.get("boot") for a in block.attributes] == ["b", None]
 
 
 # ---- invariants --------------------------------------------------------------------------------
@@ -178,7 +277,7 @@ def after(block: Block, step: tuple[str, ...]) -> Block:
         case ("assign", handle, n):
             return block.assign(held(handle, n=n))[0] if block.unallocated else block
         case ("release", handle):
-            return block.release(handle)[0]
+            return block.release(handle, now=NOW)[0]
         case _:
             return block.next_write()
 
@@ -220,14 +319,14 @@ def test_release_after_assign_restores_what_was_held(sequence, handle):
     block = a_block()
     for step in sequence:
         block = after(block, step)
-    block, _ = block.release("net.new")
+    block, _ = block.release("net.new", now=NOW)
     if not block.unallocated:
-        block, _ = block.release(handle)
+        block, _ = block.release(handle, now=NOW)
     if not block.unallocated:
         return
 
     changed, _ = block.assign(held("net.new"))
-    restored, freed = changed.release("net.new")
+    restored, freed = changed.release("net.new", now=NOW)
 
     assert len(freed) == 1
     assert restored.allocations == block.allocations
