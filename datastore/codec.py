@@ -6,7 +6,7 @@ fields that we do not know are kept and written back.
 
 import ipaddress
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,8 +21,10 @@ from datamodel.endpoint import (
     WorkloadEndpoint,
 )
 from datamodel.errors import Invalid
+from datamodel.ipam_config import IpamConfig
 from datamodel.node import Node
 from datamodel.pool import Network, Pool
+from datamodel.reservation import Reservations
 from datastore import keys
 
 API_VERSION = "projectcalico.org/v3"
@@ -87,7 +89,7 @@ def encode_block(block: Block) -> bytes:
             "allocations": block.allocations,
             "unallocated": block.unallocated,
             "attributes": [
-                {"handle_id": a.handle_id, "secondary": a.secondary, **a.extra}
+                {"handle_id": a.handle_id, "secondary": a.secondary, **_released(a), **a.extra}
                 for a in block.attributes
             ]
             or None,
@@ -126,12 +128,29 @@ def decode_block(key: str, value: bytes) -> Block:
         ).checked()
 
 
+def _released(attribute: Attribute) -> Document:
+    if attribute.released_at is None:
+        return {}
+    return {"releasedAt": attribute.released_at.strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+
+_ATTRIBUTE_FIELDS = ("handle_id", "secondary", "releasedAt")
+
+
 def _attribute(document: Document) -> Attribute:
-    extra = {k: v for k, v in document.items() if k not in ("handle_id", "secondary")}
+    extra = {k: v for k, v in document.items() if k not in _ATTRIBUTE_FIELDS}
     secondary = document.get("secondary")
     if secondary is not None:
         secondary = {_text(key): _text(value) for key, value in secondary.items()}
-    return Attribute(_text_or_none(document.get("handle_id")), secondary, extra)
+    released_at = document.get("releasedAt")
+    handle_id = _text_or_none(document.get("handle_id"))
+    return Attribute(
+        # Old migrations wrote rubbish after a carriage return; Calico does not look at it either.
+        None if handle_id is None else handle_id.partition("\r")[0],
+        secondary,
+        extra,
+        datetime.fromisoformat(_text(released_at)).astimezone(UTC) if released_at else None,
+    )
 
 
 def encode_affinity(affinity: Affinity) -> bytes:
@@ -157,14 +176,54 @@ def decode_handle(key: str, value: bytes) -> dict[Network, int]:
         return {ipaddress.ip_network(c): int(n) for c, n in (document.get("block") or {}).items()}
 
 
-def auto_allocates_blocks(value: bytes | None) -> bool:
-    """Whether nodes may claim blocks. Calico: yes without a config; a config must say so."""
+_IPAM_CONFIG_FIELDS = (
+    "strict_affinity",
+    "auto_allocate_blocks",
+    "maxBlocksPerHost",
+    "ipCooldownSeconds",
+)
+
+
+def encode_ipam_config(config: IpamConfig, existing: bytes | None) -> bytes:
+    """Write the IPAM config; fields of *existing* that we do not know stay as they are."""
+    old = load(keys.IPAM_CONFIG, existing) if existing is not None else {}
+    fields = {
+        "strict_affinity": config.strict_affinity,
+        "auto_allocate_blocks": config.auto_allocate_blocks,
+        "maxBlocksPerHost": config.max_blocks_per_host,
+        **_without(old, _IPAM_CONFIG_FIELDS),
+        **config.extra,
+        "ipCooldownSeconds": config.ip_cooldown_s,
+    }
+    # As in Calico: what is off or zero is left out.
+    return dump({k: v for k, v in fields.items() if v or k not in _IPAM_CONFIG_FIELDS})
+
+
+def decode_ipam_config(value: bytes | None) -> IpamConfig:
+    """Read the IPAM config. Without a key nodes may claim blocks; with one, it must say so.
+
+    Raises:
+        Invalid: a field is not of its type. What Calico would refuse to set is taken.
+    """
     if value is None:
-        return True
-    return load(keys.IPAM_CONFIG, value).get("auto_allocate_blocks") is True
+        return IpamConfig()
+    document = load(keys.IPAM_CONFIG, value)
+    with _reading(keys.IPAM_CONFIG):
+        return IpamConfig(
+            strict_affinity=_flag(document, "strict_affinity"),
+            auto_allocate_blocks=_flag(document, "auto_allocate_blocks"),
+            max_blocks_per_host=_number(document, "maxBlocksPerHost"),
+            ip_cooldown_s=_number(document, "ipCooldownSeconds"),
+            extra=_without(document, _IPAM_CONFIG_FIELDS),
+        )
 
 
-DEFAULT_IPAM_CONFIG = dump({"auto_allocate_blocks": True})
+def _without(document: Document, fields: tuple[str, ...]) -> Document:
+    return {key: value for key, value in document.items() if key not in fields}
+
+
+# Not Calico's: a borrowed address needs a route of its own on every peer.
+DEFAULT_IPAM_CONFIG = encode_ipam_config(IpamConfig(strict_affinity=True), None)
 
 
 # ---- resources ---------------------------------------------------------------------------------
@@ -195,6 +254,7 @@ def encode_pool(pool: Pool, stamp: Stamp) -> bytes:
         **{name: True for name, is_set in flags.items() if is_set},
         "blockSize": pool.block_size,
         "nodeSelector": pool.node_selector,
+        **({"namespaceSelector": pool.namespace_selector} if pool.namespace_selector else {}),
         "allowedUses": list(pool.allowed_uses),
         "assignmentMode": pool.assignment_mode,
     }
@@ -205,25 +265,58 @@ def decode_pool(key: str, value: bytes) -> Pool:
     """Read an IPPool; absent fields have Calico's defaults.
 
     Raises:
-        Invalid: a field is not of its type, or Calico would refuse the pool.
+        Invalid: a field is not of its type, or no block can be cut from the pool. What else
+            Calico would refuse to create is taken.
     """
     document = load(key, value)
     with _reading(key):
-        spec = document["spec"]
+        spec, metadata = document["spec"], document["metadata"]
         cidr = _cidr(spec["cidr"])
         return Pool(
-            name=document["metadata"]["name"],
+            name=_text(metadata["name"]),
             cidr=cidr,
-            block_size=int(spec.get("blockSize") or _DEFAULT_BLOCK_SIZE[cidr.version]),
-            disabled=bool(spec.get("disabled", False)),
+            block_size=_number(spec, "blockSize") or _DEFAULT_BLOCK_SIZE[cidr.version],
+            disabled=_flag(spec, "disabled"),
             node_selector=_text(spec.get("nodeSelector") or "all()"),
-            ipip_mode=spec.get("ipipMode") or "Never",
-            vxlan_mode=spec.get("vxlanMode") or "Never",
-            nat_outgoing=bool(spec.get("natOutgoing", False)),
-            disable_bgp_export=bool(spec.get("disableBGPExport", False)),
-            allowed_uses=tuple(spec.get("allowedUses") or ("Workload", "Tunnel")),
-            assignment_mode=spec.get("assignmentMode") or "Automatic",
-        ).checked()
+            ipip_mode=_text(spec.get("ipipMode") or "Never"),
+            vxlan_mode=_text(spec.get("vxlanMode") or "Never"),
+            nat_outgoing=_flag(spec, "natOutgoing"),
+            disable_bgp_export=_flag(spec, "disableBGPExport"),
+            allowed_uses=_texts(spec.get("allowedUses")) or ("Workload", "Tunnel"),
+            assignment_mode=_text(spec.get("assignmentMode") or "Automatic"),
+            namespace_selector=_text(spec.get("namespaceSelector") or ""),
+            is_allocatable=not any(
+                condition.get("type") == "Allocatable" and condition.get("status") == "False"
+                for condition in (document.get("status") or {}).get("conditions") or ()
+            ),
+            is_deleting=metadata.get("deletionTimestamp") is not None,
+        ).usable()
+
+
+def decode_reservation(key: str, value: bytes) -> tuple[str, ...]:
+    """Read what an IPReservation lists: CIDRs and addresses, as they were written.
+
+    Raises:
+        Invalid: it is no list of texts.
+    """
+    document = load(key, value)
+    with _reading(key):
+        return _texts((document.get("spec") or {}).get("reservedCIDRs"))
+
+
+def decode_reservations(
+    values: Iterable[tuple[str, bytes]],
+) -> tuple[Reservations, tuple[str, ...]]:
+    """Read all IPReservations, given as keys and values, as one; and say what cannot be read."""
+    texts: list[str] = []
+    mistakes = []
+    for key, value in values:
+        try:
+            texts += decode_reservation(key, value)
+        except Invalid as error:
+            mistakes.append(str(error))
+    found = Reservations.of(texts)
+    return found, (*mistakes, *(f"reservation {text!r}: is no CIDR" for text in found.malformed))
 
 
 def encode_node(node: Node, stamp: Stamp, existing: bytes | None = None) -> bytes:
@@ -259,12 +352,12 @@ def decode_node(key: str, value: bytes) -> Node:
         bgp = (document.get("spec") or {}).get("bgp") or {}
         ipv4, ipv6 = bgp.get("ipv4Address"), bgp.get("ipv6Address")
         return Node(
-            name=document["metadata"]["name"],
+            name=_text(document["metadata"]["name"]),
             ipv4=ipaddress.IPv4Interface(str(ipv4)) if ipv4 else None,
             ipv6=ipaddress.IPv6Interface(str(ipv6)) if ipv6 else None,
             as_number=as_number(bgp.get("asNumber")),
             route_reflector_cluster_id=bgp.get("routeReflectorClusterID") or None,
-            labels=document["metadata"].get("labels") or {},
+            labels=_text_map(document["metadata"].get("labels")),
         )
 
 
@@ -338,6 +431,12 @@ def encode_cluster_information(cluster_guid: str, stamp: Stamp) -> bytes:
     return _resource("ClusterInformation", _metadata("default", stamp), spec)
 
 
+def encode_kube_controllers_configuration(stamp: Stamp) -> bytes:
+    """Write the least KubeControllersConfiguration that calicoctl asks for since 3.30."""
+    metadata = _metadata("default", stamp)
+    return _resource("KubeControllersConfiguration", metadata, {"controllers": {}}, status={})
+
+
 def decode_bgp_configuration(key: str, value: bytes) -> BgpConfiguration:
     """Read a BGPConfiguration; absent fields have Calico's defaults.
 
@@ -363,6 +462,35 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not text")
     return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """A list of texts; absent means empty, as in Go."""
+    if not isinstance(value, list | None):
+        raise TypeError(f"{value!r} is not a list")
+    return tuple(_text(item) for item in value or ())
+
+
+def _text_map(value: Any) -> dict[str, str]:
+    """Labels and their like: texts by name; absent means empty, as in Go."""
+    if not isinstance(value, dict | None):
+        raise TypeError(f"{value!r} is not a map of texts")
+    return {key: _text(item) for key, item in (value or {}).items()}
+
+
+def _flag(document: Document, name: str) -> bool:
+    value = document.get(name)
+    if not isinstance(value, bool | None):
+        raise TypeError(f"{name} {value!r} is neither true nor false")
+    return value is True
+
+
+def _number(document: Document, name: str) -> int:
+    """A whole number; absent means zero, as in Go."""
+    value = document.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | None):
+        raise TypeError(f"{name} {value!r} is not a whole number")
+    return value or 0
 
 
 def _text_or_none(value: Any) -> str | None:

@@ -22,6 +22,10 @@ from datastore.store import (
     disjoint,
 )
 
+# Of one range. A full block of 256 addresses has 60 kB; one answer may have 64 MiB.
+KEYS_PER_PAGE = 50_000
+VALUES_PER_PAGE = 500
+
 
 class EtcdStore:
     """A cluster, reached over any of its endpoints. Must be made and used in one event loop.
@@ -62,16 +66,25 @@ class EtcdStore:
         return self._session.lineage.epoch
 
     async def read(self, *ranges: str, keys_only: bool = False) -> Snapshot:
-        """Return what the ranges hold, all at one revision, with every earlier write in it."""
+        """Return what the ranges hold, all at one revision, with every earlier write in it.
+
+        A range that holds much comes in pages, as one answer has a limit.
+        """
         revision = 0  # the newest
+        limit = KEYS_PER_PAGE if keys_only else VALUES_PER_PAGE
         entries: dict[str, Entry] = {}
-        for i in range(0, max(len(ranges), 1), MAX_OPERATIONS):
-            some = ranges[i : i + MAX_OPERATIONS]
-            request = pb.TxnRequest(success=[_range_op(r, keys_only, revision) for r in some])
-            response = await self._session.txn(request)
+        intervals = [_interval(text) for text in ranges]
+        while True:
+            some, intervals = intervals[:MAX_OPERATIONS], intervals[MAX_OPERATIONS:]
+            operations = [_range_op(i, keys_only, revision, limit) for i in some]
+            response = await self._session.txn(pb.TxnRequest(success=operations))
             entries |= {entry.key: entry for entry in _entries(response)}
             revision = revision or response.header.revision
-        return Snapshot(revision, entries)
+            for (_, end), part in zip(some, response.responses, strict=False):
+                if part.response_range.more:
+                    intervals.append((part.response_range.kvs[-1].key + b"\0", end))
+            if not intervals:
+                return Snapshot(revision, entries)
 
     async def commit(self, change: Change) -> Committed | Rejected:
         """Make the change if nobody changed an expected key.
@@ -131,15 +144,17 @@ def _txn(change: Change) -> pb.TxnRequest:
             for key, revision in change.expect.items()
         ],
         success=puts + deletes,
-        failure=[_range_op(key) for key in change.expect],
+        failure=[_range_op((_bytes(key), b"")) for key in change.expect],
     )
 
 
-def _range_op(text: str, keys_only: bool = False, revision: int = 0) -> pb.RequestOp:
-    key, end = _interval(text)
+def _range_op(
+    interval: tuple[bytes, bytes], keys_only: bool = False, revision: int = 0, limit: int = 0
+) -> pb.RequestOp:
+    key, end = interval
     return pb.RequestOp(
         request_range=pb.RangeRequest(
-            key=key, range_end=end, keys_only=keys_only, revision=revision
+            key=key, range_end=end, keys_only=keys_only, revision=revision, limit=limit
         )
     )
 

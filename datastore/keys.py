@@ -5,6 +5,7 @@ for every key below it; no key ends so.
 """
 
 import ipaddress
+from functools import lru_cache
 
 from datamodel.errors import Invalid
 from datamodel.pool import Network
@@ -14,15 +15,23 @@ IPAM_CONFIG = f"{IPAM}config"
 ALL_BLOCKS = f"{IPAM}assignment/"
 ALL_HANDLES = f"{IPAM}handle/"
 ALL_AFFINITIES = f"{IPAM}host/"
+ALL_VIRTUAL = f"{IPAM}virtual/"  # affinities of Calico's load balancers, which are no nodes
 
 RESOURCES = "/calico/resources/v3/projectcalico.org/"
 POOLS = f"{RESOURCES}ippools/"
+RESERVATIONS = f"{RESOURCES}ipreservations/"
 NODES = f"{RESOURCES}nodes/"
 ENDPOINTS = f"{RESOURCES}workloadendpoints/"
 BGP_CONFIGURATIONS = f"{RESOURCES}bgpconfigurations/"
+BGP_PEERS = f"{RESOURCES}bgppeers/"
+BGP_FILTERS = f"{RESOURCES}bgpfilters/"
+FELIX_CONFIGURATIONS = f"{RESOURCES}felixconfigurations/"
+HOST_ENDPOINTS = f"{RESOURCES}hostendpoints/"
+KUBE_CONTROLLERS_CONFIGURATION = f"{RESOURCES}kubecontrollersconfigurations/default"
 CLUSTER_INFORMATION = f"{RESOURCES}clusterinformations/default"
 
 
+@lru_cache(maxsize=16_384)
 def block(cidr: Network) -> str:
     """The key of a block's value."""
     return f"{blocks(cidr.version)}{_segment(cidr)}"
@@ -63,6 +72,7 @@ def endpoint(namespace: str, name: str) -> str:
     return f"{ENDPOINTS}{namespace}/{name}"
 
 
+@lru_cache(maxsize=16_384)
 def cidr_of(key: str) -> Network:
     """The block that a block's or an affinity's key is about.
 

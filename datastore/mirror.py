@@ -16,14 +16,22 @@ log = logging.getLogger(__name__)
 RETRY_PAUSE_S = 0.5
 
 Entries = Mapping[str, Entry]
+# Called with a key, what it held and what it holds now, for every change in the order of learning.
+Observer = Callable[[str, Entry | None, Entry | None], None]
 
 
 class Mirror:
     """What the store held when it was last heard of, plus what its user has learnt since."""
 
-    def __init__(self, store: Store, ranges_of: Callable[[Entries], frozenset[str]]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        ranges_of: Callable[[Entries], frozenset[str]],
+        observe: Observer | None = None,
+    ) -> None:
         self._store = store
         self._ranges_of = ranges_of
+        self._observe = observe
         self._entries: dict[str, Entry] = {}
         self._ranges: frozenset[str] = frozenset()
         self._learnt_at: dict[str, int] = {}  # key -> revision at which it is known best
@@ -31,6 +39,8 @@ class Mirror:
         self._ready_flip = asyncio.Event()
         self._is_ready = False
         self.revision = 0
+        self.epoch = store.epoch
+        self.restorations = 0  # how often the store turned out to be another one
 
     @property
     def entries(self) -> Entries:
@@ -80,7 +90,7 @@ class Mirror:
 
     async def _list(self) -> None:
         """Read all ranges at one revision, again as long as what is read names further ranges."""
-        self._ranges = self._ranges_of({})
+        self._ranges = self._ranges_of(self._entries)
         while True:
             # What is learnt while the answer is under way may be newer than the answer.
             heard = max([self.revision, *self._learnt_at.values()])
@@ -89,15 +99,20 @@ class Mirror:
             if wanted <= self._ranges:
                 break
             self._ranges = wanted
-        if snapshot.revision < heard:
+        self._ranges = wanted
+        if snapshot.revision < heard or self._store.epoch != self.epoch:
             log.warning(
-                "etcd revision went back from %d to %d: everything known before is forgotten",
+                "etcd is another one, or restored from a backup (its revision was %d and is %d): "
+                "everything known before is forgotten",
                 heard,
                 snapshot.revision,
             )
-            self._entries, self._learnt_at = {}, {}
-        gone = self._entries.keys() - snapshot.entries.keys()
-        self._take(snapshot.revision, {**dict.fromkeys(gone), **snapshot.entries})
+            self._learnt_at = {}
+            self.epoch = self._store.epoch
+            self.restorations += 1
+        entries = {key: e for key, e in snapshot.entries.items() if within(key, wanted)}
+        gone = self._entries.keys() - entries.keys()
+        self._take(snapshot.revision, {**dict.fromkeys(gone), **entries})
         # The watch begins after this revision: only what is newer can still be overtaken by it.
         self._learnt_at = {k: r for k, r in self._learnt_at.items() if r > snapshot.revision}
         self.revision = snapshot.revision
@@ -117,10 +132,11 @@ class Mirror:
             if revision < self._learnt_at.get(key, 0):
                 continue
             self._learnt_at[key] = revision
-            if entry is None:
-                self._entries.pop(key, None)
-            else:
+            before = self._entries.pop(key, None) if entry is None else self._entries.get(key)
+            if entry is not None:
                 self._entries[key] = entry
+            if self._observe and before != entry:
+                self._observe(key, before, entry)
 
 
 def within(key: str, ranges: Iterable[str]) -> bool:

@@ -87,6 +87,10 @@ class Store(Protocol):
         Invalid: the store refuses us (credentials, permission, a request too large).
     """
 
+    @property
+    def epoch(self) -> int:
+        """Grows when the store turns out to be another one: restored from a backup, made anew."""
+
     async def read(self, *ranges: str, keys_only: bool = False) -> Snapshot:
         """Return what the ranges hold, all at one revision."""
 

@@ -236,7 +236,7 @@ async def test_an_ordinary_restart_begins_no_epoch(own_etcd):
 
 async def test_another_cluster_at_the_next_endpoint_begins_an_epoch(etcd, own_etcd):
     servers = {server.endpoint: server for server in (etcd, own_etcd)}
-    async with client(EtcdConfig(tuple(servers)), attempt_s=0.3) as store:
+    async with client(EtcdConfig(tuple(servers)), attempt_s=1.0) as store:
         await store.read("/a/")
         first, cluster_id = servers[store.endpoint], store.cluster_id
 

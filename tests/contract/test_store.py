@@ -6,6 +6,7 @@ from contextlib import aclosing
 import pytest
 
 from datamodel.errors import Invalid
+from datastore.etcd import VALUES_PER_PAGE
 from datastore.memory import MemoryStore
 from datastore.store import (
     MAX_OPERATIONS,
@@ -70,6 +71,20 @@ async def test_a_range_without_slash_is_one_key_and_with_slash_every_key_below(s
     assert set((await store.read("/a/b")).entries) == {"/a/b"}
     assert set((await store.read("/a/b/")).entries) == {"/a/b/c", "/a/b/d"}
     assert set((await store.read("/a/")).entries) == {"/a/b", "/a/bc", "/a/b/c", "/a/b/d"}
+
+
+async def test_ranges_that_hold_more_than_one_answer_does_are_read_whole(store):
+    n = 2 * VALUES_PER_PAGE + 1
+    wanted = {f"/{folder}/{i:05}": b"x" for folder in "ab" for i in range(n)}
+    names = list(wanted)
+    for i in range(0, len(names), MAX_OPERATIONS):
+        await store.commit(Change(put=dict.fromkeys(names[i : i + MAX_OPERATIONS], b"x")))
+
+    snapshot = await store.read("/a/", "/b/", "/c/")
+    only_keys = await store.read("/a/", "/b/", keys_only=True)
+
+    assert {key: entry.value for key, entry in snapshot.entries.items()} == wanted
+    assert only_keys.entries.keys() == wanted.keys()
 
 
 async def test_several_ranges_are_read_together_and_may_overlap(store):

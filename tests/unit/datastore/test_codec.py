@@ -3,7 +3,9 @@
 import contextlib
 import ipaddress
 import json
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -19,6 +21,7 @@ from datamodel.endpoint import (
     WorkloadEndpoint,
 )
 from datamodel.errors import Exhausted, Invalid
+from datamodel.ipam_config import IpamConfig
 from datamodel.node import Node
 from datamodel.pool import BLOCK_SIZES, ENCAPSULATION_MODES, Pool
 from datastore import codec, keys
@@ -136,7 +139,15 @@ def test_a_block_whose_parts_do_not_agree_is_refused(text):
         codec.decode_block(BLOCK_KEY, text.encode())
 
 
-ids = st.text(min_size=1, max_size=12)
+def test_what_follows_a_carriage_return_is_not_part_of_a_handle():
+    text = USED_BLOCK.replace("k8s-pod-network.4f0c9a5d2b", "k8s-pod-network.4f0c9a5d2b\\r\\neth0")
+
+    block = codec.decode_block(BLOCK_KEY, text.encode())
+
+    assert block.held_by("k8s-pod-network.4f0c9a5d2b") == (0,)
+
+
+ids = st.text(st.characters(exclude_characters="\r", codec="utf-8"), min_size=1, max_size=12)
 prefixes = st.one_of(
     st.tuples(st.ip_addresses(v=4), st.integers(28, 32)),
     st.tuples(st.ip_addresses(v=6), st.integers(124, 128)),
@@ -146,8 +157,9 @@ attributes = st.builds(
     Attribute,
     handle_id=st.none() | ids,
     secondary=st.none() | st.dictionaries(ids, ids, max_size=3),
-    extra=st.dictionaries(st.just("releasedAt"), ids),
+    extra=st.dictionaries(st.just("alternateOwnerAttrs"), ids),
 )
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
 @st.composite
@@ -159,7 +171,8 @@ def blocks(draw) -> Block:
         except Exhausted:
             break
     for handle_id in draw(st.lists(ids, max_size=2)):
-        block = block.release(handle_id)[0].next_write()
+        cooldown_s = draw(st.sampled_from([0, 30]))
+        block = block.release(handle_id, now=NOW, cooldown_s=cooldown_s)[0].next_write()
     return block
 
 
@@ -218,7 +231,84 @@ def test_every_handle_is_read_as_it_was_written(counts):
     ],
 )
 def test_a_config_that_does_not_allow_new_blocks_forbids_them(value, expected):
-    assert codec.auto_allocates_blocks(value) is expected
+    assert codec.decode_ipam_config(value).auto_allocate_blocks is expected
+
+
+IPAM_CONFIG = (
+    '{"strict_affinity":true,"auto_allocate_blocks":true,"maxBlocksPerHost":4,'
+    '"kubeVirtVMAddressPersistence":"Enabled","ipCooldownSeconds":30}'
+)
+
+
+def test_a_config_is_written_as_calico_writes_it():
+    config = codec.decode_ipam_config(IPAM_CONFIG.encode())
+
+    assert config == IpamConfig(True, True, 4, 30, {"kubeVirtVMAddressPersistence": "Enabled"})
+    assert codec.encode_ipam_config(config, None) == IPAM_CONFIG.encode()
+
+
+def test_without_a_config_calicos_default_holds():
+    assert codec.decode_ipam_config(None) == IpamConfig(
+        strict_affinity=False, auto_allocate_blocks=True
+    )
+
+
+def test_our_default_config_is_strict():
+    assert codec.DEFAULT_IPAM_CONFIG == b'{"strict_affinity":true,"auto_allocate_blocks":true}'
+
+
+def test_a_config_that_says_nothing_forbids_everything():
+    nothing = IpamConfig(strict_affinity=False, auto_allocate_blocks=False)
+
+    for value in (b"{}", b"", b'{"strict_affinity":null,"maxBlocksPerHost":null}'):
+        assert codec.decode_ipam_config(value) == nothing
+    assert codec.encode_ipam_config(nothing, None) == b"{}"
+
+
+def test_a_config_that_calico_would_refuse_to_set_is_obeyed():
+    config = codec.decode_ipam_config(b'{"maxBlocksPerHost":4,"ipCooldownSeconds":9999}')
+
+    assert (config.block_limit, config.ip_cooldown_s) == (4, 9999)
+
+
+def test_fields_of_a_newer_config_survive_a_change():
+    existing = b'{"strict_affinity":true,"maxBlocksPerHost":4,"new":{"a":[1]},"newer":false}'
+    config = IpamConfig(strict_affinity=False, auto_allocate_blocks=True)
+
+    written = codec.encode_ipam_config(config, existing)
+
+    assert written == b'{"auto_allocate_blocks":true,"new":{"a":[1]},"newer":false}'
+
+
+@pytest.mark.parametrize(
+    ("value", "mistake"),
+    [
+        (b'{"strict_affinity":"true"}', "strict_affinity 'true' is neither true nor false"),
+        (b'{"auto_allocate_blocks":1}', "auto_allocate_blocks 1 is neither true nor false"),
+        (b'{"maxBlocksPerHost":4.0}', "maxBlocksPerHost 4.0 is not a whole number"),
+        (b'{"ipCooldownSeconds":true}', "ipCooldownSeconds True is not a whole number"),
+        (b"[]", "value is not a JSON object"),
+    ],
+)
+def test_a_config_that_is_none_is_refused(value, mistake):
+    with pytest.raises(Invalid) as raised:
+        codec.decode_ipam_config(value)
+
+    assert str(raised.value) == f"etcd key {keys.IPAM_CONFIG}: {mistake}"
+
+
+@given(
+    st.builds(
+        IpamConfig,
+        st.booleans(),
+        st.booleans(),
+        st.integers(),
+        st.integers(),
+        st.dictionaries(ids, ids, max_size=2),
+    )
+)
+def test_every_config_is_read_as_it_was_written(config):
+    assert codec.decode_ipam_config(codec.encode_ipam_config(config, None)) == config
 
 
 # ---- resources ---------------------------------------------------------------------------------
@@ -238,6 +328,77 @@ def test_a_pool_that_says_little_has_the_defaults_of_calico():
     assert pool == Pool("p", ipaddress.IPv6Network("fd00::/48"), block_size=122)
 
 
+def test_a_pool_with_a_namespace_selector_is_written_as_calico_writes_it():
+    selector = r'"nodeSelector":"all()","namespaceSelector":"team == \"red\"",'
+    text = POOL.replace('"nodeSelector":"all()",', selector)
+
+    pool = codec.decode_pool(POOL_KEY, text.encode())
+
+    assert pool.namespace_selector == 'team == "red"'
+    assert codec.encode_pool(pool, STAMP) == text.encode()
+
+
+def pool_with(**fields) -> bytes:
+    document = json.loads(POOL)
+    for name, value in fields.items():
+        document[name] = {**document.get(name, {}), **value}
+    return json.dumps(document).encode()
+
+
+@pytest.mark.parametrize(
+    ("conditions", "is_allocatable"),
+    [
+        (None, True),
+        ([], True),
+        ([{"type": "Allocatable", "status": "True"}], True),
+        ([{"type": "Allocatable", "status": "Unknown"}], True),
+        ([{"type": "Other", "status": "False"}], True),
+        ([{"type": "Other"}, {"type": "Allocatable", "status": "False"}], False),
+    ],
+)
+def test_a_pool_may_be_withdrawn_by_its_status(conditions, is_allocatable):
+    value = pool_with(status={"conditions": conditions})
+
+    assert codec.decode_pool(POOL_KEY, value).is_allocatable is is_allocatable
+
+
+def test_a_pool_that_is_being_deleted_says_so():
+    value = pool_with(metadata={"deletionTimestamp": "2026-08-22T13:33:20Z"})
+
+    assert codec.decode_pool(POOL_KEY, value).is_deleting
+    assert not codec.decode_pool(POOL_KEY, POOL.encode()).is_deleting
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"cidr": "169.254.0.0/16"},
+        {"nodeSelector": "?", "namespaceSelector": "global()"},
+        {"ipipMode": "sometimes", "allowedUses": ["New"], "assignmentMode": "New"},
+        {"blockSize": None, "allowedUses": None, "disabled": None},
+    ],
+)
+def test_a_stored_pool_is_read_whatever_would_be_refused_today(spec):
+    codec.decode_pool(POOL_KEY, pool_with(spec=spec))
+
+
+@pytest.mark.parametrize(
+    ("spec", "mistake"),
+    [
+        ({"blockSize": 8}, "blockSize 8 is not in 20..32"),
+        ({"blockSize": "26"}, "blockSize '26' is not a whole number"),
+        ({"blockSize": 24, "cidr": "10.0.0.0/25", "disabled": False}, "larger than the pool"),
+        ({"cidr": "10.0.0.1/16"}, "host bits set"),
+        ({"disabled": "false"}, "disabled 'false' is neither true nor false"),
+        ({"allowedUses": "Workload"}, "'Workload' is not a list"),
+        ({"nodeSelector": ["all()"]}, r"\['all\(\)'\] is not text"),
+    ],
+)
+def test_a_pool_from_which_no_block_can_be_cut_is_refused(spec, mistake):
+    with pytest.raises(Invalid, match=mistake):
+        codec.decode_pool(POOL_KEY, pool_with(spec=spec))
+
+
 @given(
     st.builds(
         lambda cidr, **rest: Pool(cidr=cidr, block_size=max(cidr.prefixlen, 28), **rest),
@@ -247,6 +408,7 @@ def test_a_pool_that_says_little_has_the_defaults_of_calico():
         name=ids,
         disabled=st.booleans(),
         node_selector=ids,
+        namespace_selector=st.just("") | ids,
         ipip_mode=st.sampled_from(ENCAPSULATION_MODES),
         nat_outgoing=st.booleans(),
         disable_bgp_export=st.booleans(),
@@ -255,6 +417,68 @@ def test_a_pool_that_says_little_has_the_defaults_of_calico():
 def test_every_pool_is_read_as_it_was_written(pool):
     assert pool.block_size in BLOCK_SIZES[4]
     assert codec.decode_pool("/p", codec.encode_pool(pool, STAMP)) == pool
+
+
+RESERVATION_KEY = f"{keys.RESERVATIONS}rsvd"
+RESERVATION = (
+    f'{{"kind":"IPReservation","apiVersion":"projectcalico.org/v3","metadata":{{"name":"rsvd",'
+    f'{META}}},"spec":{{"reservedCIDRs":["10.65.0.8/32","10.65.1.0/24"," 10.65.0.9"]}}}}'
+)
+
+
+def test_a_reservation_is_read_as_it_was_written():
+    found = codec.decode_reservation(RESERVATION_KEY, RESERVATION.encode())
+
+    assert found == ("10.65.0.8/32", "10.65.1.0/24", " 10.65.0.9")
+    for nothing in (b"{}", b'{"spec":null}', b'{"spec":{"reservedCIDRs":null}}'):
+        assert codec.decode_reservation(RESERVATION_KEY, nothing) == ()
+
+
+def test_reservations_are_read_as_one_and_what_is_wrong_is_told():
+    found, mistakes = codec.decode_reservations(
+        [
+            (RESERVATION_KEY, RESERVATION.encode()),
+            (f"{keys.RESERVATIONS}typo", b'{"spec":{"reservedCIDRs":["10.65.0.1O","10.65.0.2"]}}'),
+            (f"{keys.RESERVATIONS}spoilt", b'{"spec":{"reservedCIDRs":"10.65.0.3"}}'),
+        ]
+    )
+
+    assert found.ordinals(ipaddress.ip_network("10.65.0.0/28")) == {2, 8, 9}
+    assert found.covers(ipaddress.ip_network("10.65.1.0/26"))
+    assert mistakes == (
+        f"etcd key {keys.RESERVATIONS}spoilt: '10.65.0.3' is not a list",
+        "reservation '10.65.0.1O': is no CIDR",
+    )
+
+
+DOCS = (Path(__file__).parents[3] / "docs" / "datastore.md").read_text()
+
+
+def test_the_examples_of_the_docs_that_stand_without_a_key_are_right():
+    [spec] = re.findall(r'^{"cidr":.*"namespaceSelector":.*}$', DOCS, re.MULTILINE)
+    [reservation] = re.findall(r'^{"kind":"IPReservation".*}$', DOCS, re.MULTILINE)
+
+    value = json.dumps({**json.loads(POOL), "spec": json.loads(spec)}).encode()
+    pool = codec.decode_pool("/p", value)
+    found, mistakes = codec.decode_reservations([("/r", reservation.encode())])
+
+    assert pool.mistakes() == []
+    assert mistakes == ()
+    assert found.ordinals(ipaddress.ip_network("10.233.77.0/29")) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("labels", ['{"rack":1}', '{"rack":null}', '["rack"]', '"rack"'])
+def test_labels_of_a_node_are_texts(labels):
+    value = NODE.replace('{"rack":"r1"}', labels)
+
+    with pytest.raises(Invalid, match=f"etcd key {NODE_KEY}: .* is not "):
+        codec.decode_node(NODE_KEY, value.encode())
+
+
+def test_a_node_needs_no_labels():
+    value = NODE.replace('{"rack":"r1"}', "null")
+
+    assert codec.decode_node(NODE_KEY, value.encode()).labels == {}
 
 
 def test_a_node_is_read_with_what_routes_need():
@@ -353,6 +577,8 @@ DECODERS = {
     NODE_KEY: codec.decode_node,
     ENDPOINT_KEY: codec.decode_endpoint,
     keys.BGP_CONFIGURATIONS + "default": codec.decode_bgp_configuration,
+    RESERVATION_KEY: codec.decode_reservation,
+    keys.IPAM_CONFIG: lambda _, value: codec.decode_ipam_config(value),
 }
 
 
@@ -394,6 +620,13 @@ fields = st.sampled_from(
         "blockSize",
         "profiles",
         "allowedUses",
+        "nodeSelector",
+        "disabled",
+        "status",
+        "conditions",
+        "reservedCIDRs",
+        "strict_affinity",
+        "maxBlocksPerHost",
         "listenPort",
     ]
 )

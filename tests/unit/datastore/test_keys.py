@@ -25,6 +25,19 @@ V4, V6 = ip_network("10.65.0.0/26"), ip_network("fd80:24e2:f998:72d6::/122")
         (keys.ALL_AFFINITIES, "/calico/ipam/v2/host/"),
         (keys.handle("k8s-pod-network.4f0c"), "/calico/ipam/v2/handle/k8s-pod-network.4f0c"),
         (keys.ALL_HANDLES, "/calico/ipam/v2/handle/"),
+        (keys.ALL_VIRTUAL, "/calico/ipam/v2/virtual/"),
+        (keys.RESERVATIONS, "/calico/resources/v3/projectcalico.org/ipreservations/"),
+        (keys.BGP_PEERS, "/calico/resources/v3/projectcalico.org/bgppeers/"),
+        (keys.BGP_FILTERS, "/calico/resources/v3/projectcalico.org/bgpfilters/"),
+        (
+            keys.FELIX_CONFIGURATIONS,
+            "/calico/resources/v3/projectcalico.org/felixconfigurations/",
+        ),
+        (keys.HOST_ENDPOINTS, "/calico/resources/v3/projectcalico.org/hostendpoints/"),
+        (
+            keys.KUBE_CONTROLLERS_CONFIGURATION,
+            "/calico/resources/v3/projectcalico.org/kubecontrollersconfigurations/default",
+        ),
         (
             keys.pool("default-ipv4-ippool"),
             "/calico/resources/v3/projectcalico.org/ippools/default-ipv4-ippool",
