@@ -7,6 +7,7 @@ import sys
 
 from cni_plugin.args import Invocation
 from cni_plugin.config import make_parts, read_config
+from cni_plugin.reporter import reporting
 from cni_plugin.skel import failed, run
 from datamodel.errors import OcicatError
 
@@ -16,7 +17,11 @@ def main() -> None:
     # stderr is free text for people; the result alone goes to stdout.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
     try:
-        answer = run(_invocation(), make_parts(read_config(os.environ)))
+        parts = make_parts(read_config(os.environ))
+        # Beside an ADD do what the server would: ipamd gives out nothing before it has a report.
+        is_add = os.environ.get("CNI_COMMAND") == "ADD"
+        with reporting(parts.ipam) if is_add else contextlib.nullcontext():
+            answer = run(_invocation(), parts)
     except OcicatError as error:
         answer = failed(error)
     with contextlib.suppress(OSError):

@@ -3,9 +3,9 @@
 Pure: no I/O.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from cni_plugin import netconf
 from cni_plugin.cni_error import (
@@ -16,7 +16,8 @@ from cni_plugin.cni_error import (
     CniError,
 )
 from cni_plugin.netconf import NetConf, netconf_of
-from datamodel.attachment import Attachment, Pod
+from datamodel.attachment import IFNAME_MAX_BYTES, NAME, Attachment, Pod
+from datamodel.block import Address
 
 # What each command cannot do without, in the order in which a complaint lists them.
 REQUIRED = {
@@ -24,8 +25,6 @@ REQUIRED = {
     "CHECK": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"),
     "DEL": ("CNI_CONTAINERID", "CNI_IFNAME"),
 }
-NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
-IFNAME_MAX_BYTES = 15  # IFNAMSIZ of the kernel less its final zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +51,7 @@ class CmdArgs:
     netns_fd: int | None
     netns_mistake: str
     conf: NetConf
+    addresses: tuple[Address, ...] = ()  # that an ADD asks for by CNI_ARGS, at most one per family
     is_caller_there: Callable[[], bool] = lambda: True
 
 
@@ -75,9 +75,11 @@ def parse(invocation: Invocation, command: str) -> CmdArgs:
     version = netconf.version_of(keys)
     if command == "CHECK" and version == "0.3.1":
         raise CniError(INCOMPATIBLE_VERSION, "config version does not allow CHECK")
+    cni_args = environment.get("CNI_ARGS", "")
     return CmdArgs(
         attachment=Attachment(network, container_id, ifname),
-        pod=pod_of(environment.get("CNI_ARGS", "")),
+        pod=pod_of(cni_args),
+        addresses=requested_addresses(cni_args) if command == "ADD" else (),
         netns=environment.get("CNI_NETNS", ""),
         netns_fd=invocation.netns_fd,
         netns_mistake=invocation.netns_mistake,
@@ -124,8 +126,32 @@ def ifname_mistake(ifname: str) -> str:
 
 def pod_of(cni_args: str) -> Pod | None:
     """Read the pod from CNI_ARGS ("K=V;K=V"), leniently: a DEL must not fail for its form."""
-    values = dict(part.partition("=")[::2] for part in cni_args.split(";") if "=" in part)
+    values = _pairs(cni_args)
     namespace, name = values.get("K8S_POD_NAMESPACE", ""), values.get("K8S_POD_NAME", "")
     if NAME.fullmatch(namespace) and NAME.fullmatch(name):
         return Pod(namespace, name)
     return None
+
+
+def requested_addresses(cni_args: str) -> tuple[Address, ...]:
+    """Read the wanted addresses from CNI_ARGS: ``IP=`` one, or one of each family with a comma.
+
+    Raises:
+        CniError: 4, it is anything else.
+    """
+    text = _pairs(cni_args).get("IP", "")
+    if text in ("", "none"):
+        return ()
+    try:
+        addresses = tuple(ip_address(address) for address in text.split(","))
+    except ValueError as error:
+        mistake = f"CNI_ARGS IP: {error}; write an address without a prefix length"
+        raise CniError(INVALID_ENVIRONMENT, mistake, text) from error
+    if len({address.version for address in addresses}) < len(addresses):
+        mistake = "CNI_ARGS IP: more than one address of a family; an interface has one of each"
+        raise CniError(INVALID_ENVIRONMENT, mistake, text)
+    return addresses
+
+
+def _pairs(cni_args: str) -> dict[str, str]:
+    return dict(part.partition("=")[::2] for part in cni_args.split(";") if "=" in part)

@@ -17,10 +17,11 @@ from cni_plugin.cni_error import INVALID_ENVIRONMENT, INVALID_NETNS, CniError
 from cni_plugin.dataplane import LinkTaken
 from cni_plugin.parts import Parts
 from cni_plugin.podnet import PodNet, host_names, plan, plan_links, remainder
+from cni_plugin.report import this_kernel
 from cni_plugin.undo import quietly
 from datamodel.attachment import Attachment
 from datamodel.errors import Invalid, OcicatError, Unavailable
-from ipam_api.client import NotReached, PendingAllocation, Recorded
+from ipam_api.client import NotReached, PendingAllocation, Recorded, Wanted
 
 
 def cmd_add(args: CmdArgs, parts: Parts) -> tuple[PodNet, Callable[[], None]]:
@@ -82,9 +83,10 @@ def _ask(args: CmdArgs, parts: Parts, links: PodNet) -> PendingAllocation:
     namespace = args.pod.namespace if args.pod else ""
     is_kubernetes = args.conf.is_kubernetes and namespace
     profile = f"kns.{namespace}" if is_kubernetes else args.attachment.network
-    endpoint = Recorded(links.host.name, links.pod.mac, (profile,))
+    endpoint = Recorded(links.host.name, links.pod.mac, (profile,), this_kernel())
+    wanted = Wanted(ipv4_pools=args.conf.pools, addresses=args.addresses)
     return parts.ipam.allocate(
-        args.attachment, args.pod, endpoint, args.conf.pools, parts.allocate_timeout_s
+        args.attachment, args.pod, endpoint, wanted, parts.allocate_timeout_s
     )
 
 

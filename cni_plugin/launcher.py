@@ -99,7 +99,8 @@ def send(server: _socket.socket, lines: bytes, stdin: bytes, netns: int | None) 
         fd = netns.to_bytes(4, sys.byteorder)
         rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd)]
     sent = server.sendmsg([data], rights)
-    server.sendall(data[sent:])
+    if sent < len(data):  # sending nothing fails once the server has answered and hung up
+        server.sendall(data[sent:])
     if netns is not None:
         posix.close(netns)
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from cni_plugin import skel, wire
 from cni_plugin.config import Config, make_parts, read_config
 from cni_plugin.parts import RELEASE_TIMEOUT_S, Parts
+from cni_plugin.reporter import reporting
 from datamodel.errors import OcicatError
 
 log = logging.getLogger("cni_plugin")
@@ -61,7 +62,10 @@ def serve(config: Config, parts: Parts, stop: threading.Event) -> None:
     threading.Thread(target=_drain, args=(parts, stop), daemon=True).start()
     # As many calls as there are threads; the others wait in the backlog, without a descriptor here.
     room = threading.BoundedSemaphore(limit)
-    with ThreadPoolExecutor(limit, thread_name_prefix="call") as calls:
+    with (
+        reporting(parts.ipam),
+        ThreadPoolExecutor(limit, thread_name_prefix="call") as calls,
+    ):
 
         def accept() -> bool:
             try:

@@ -1,10 +1,11 @@
 """The call, checked by the CNI specification's rules before anything is touched."""
 
 import json
+from ipaddress import ip_address
 
 import pytest
 
-from cni_plugin.args import Invocation, ifname_mistake, parse, pod_of
+from cni_plugin.args import Invocation, ifname_mistake, parse, pod_of, requested_addresses
 from cni_plugin.cni_error import CniError, code_of
 from datamodel.attachment import Attachment, Pod
 from datamodel.errors import OcicatError
@@ -176,6 +177,54 @@ def test_the_pod_is_found_however_the_arguments_are_written(cni_args):
 )
 def test_without_both_names_in_good_form_there_is_no_pod(cni_args):
     assert pod_of(cni_args) is None
+
+
+@pytest.mark.parametrize(
+    ("cni_args", "addresses"),
+    [
+        ("", ()),
+        ("IP=", ()),
+        ("IP=none", ()),
+        ("IP=10.233.64.5", ("10.233.64.5",)),
+        ("IP=2001:db8::5", ("2001:db8::5",)),
+        ("IgnoreUnknown=1;IP=10.233.64.5,2001:db8::5;X=1", ("10.233.64.5", "2001:db8::5")),
+        ("IP=2001:db8::5,10.233.64.5", ("2001:db8::5", "10.233.64.5")),
+        ("IP=10.233.64.4;IP=10.233.64.5", ("10.233.64.5",)),
+        ("ip=10.233.64.5", ()),
+    ],
+)
+def test_an_address_of_each_family_may_be_asked_for(cni_args, addresses):
+    assert requested_addresses(cni_args) == tuple(map(ip_address, addresses))
+    assert parse(a_call(CNI_ARGS=cni_args), "ADD").addresses == tuple(map(ip_address, addresses))
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("10.233.64.5/24", "'10.233.64.5/24' does not appear"),
+        ("10.233.64.256", "'10.233.64.256' does not appear"),
+        ("web", "'web' does not appear"),
+        ("10.233.64.5,", "'' does not appear"),
+        ("10.233.64.5, 2001:db8::5", "' 2001:db8::5' does not appear"),
+        ("10.233.64.5,none", "'none' does not appear"),
+        ("10.233.64.5,10.233.64.6", "more than one address of a family"),
+        ("2001:db8::5,2001:db8::5", "more than one address of a family"),
+        ("10.233.64.5,2001:db8::5,10.233.64.5", "more than one address of a family"),
+    ],
+)
+def test_an_address_that_is_none_is_refused_with_its_value(text, mistake):
+    error = refusal(a_call(CNI_ARGS=f"IP={text}"))
+
+    assert isinstance(error, CniError)
+    assert error.code == 4
+    assert str(error).startswith("CNI_ARGS IP: ")
+    assert mistake in str(error)
+    assert error.details == text
+
+
+@pytest.mark.parametrize("command", ["DEL", "CHECK"])
+def test_only_an_add_minds_the_address_that_is_asked_for(command):
+    assert parse(a_call(CNI_ARGS="IP=junk"), command).addresses == ()
 
 
 # ---- stdin -------------------------------------------------------------------------------------

@@ -1,0 +1,245 @@
+"""What the client puts into messages and makes of the answers, over a real socket."""
+
+import threading
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+
+import pytest
+
+from datamodel.attachment import Attachment, Kernel, Pod
+from datamodel.errors import Exhausted, Invalid, Unavailable
+from datamodel.report import Report, ReportedLink
+from ipam_api import ipam_pb2
+from ipam_api.answers import History, Holding, LastReport, NodeStatus, OwnBlock
+from ipam_api.client import IpamClient, NotReached, Recorded, Wanted
+from ipam_api.messages import report_message
+from tests.fake_ipamd import FakeIpamd, serving
+
+ATTACHMENT = Attachment("k8s-pod-network", "4f0c9a5d2b", "eth0")
+POD = Pod("default", "mypod")
+KERNEL = Kernel("7d0c35ad-2c15-4f93-a2f3-3a3a8a3a5b4e", "4026531840")
+MAC = "02:00:5e:10:00:01"
+REPORT = Report(
+    KERNEL,
+    True,
+    (
+        ReportedLink(
+            "cali0123456789a", ATTACHMENT, ATTACHMENT.digest, POD, (IPv4Address("10.1.0.5"),), MAC
+        ),
+    ),
+)
+TIMEOUT_S = 5.0
+
+
+@pytest.fixture
+def ipamd(tmp_path):
+    with serving(FakeIpamd(), tmp_path / "ipamd.sock") as serving_now:
+        yield serving_now
+
+
+@pytest.fixture
+def client(tmp_path):
+    client = IpamClient(str(tmp_path / "ipamd.sock"))
+    yield client
+    client.close()
+
+
+def test_everything_that_is_wanted_is_asked_for(ipamd, client):
+    wanted = Wanted(
+        versions=(4, 6),
+        ipv4_pools=("default-ipv4-ippool", "10.1.0.0/16"),
+        ipv6_pools=("default-ipv6-ippool",),
+        addresses=(IPv4Address("10.1.0.5"), IPv6Address("2001:db8::5")),
+        namespace_labels={"team": "red"},
+    )
+    endpoint = Recorded("cali0123456789a", MAC, ("kns.default",), KERNEL)
+    client.report(REPORT)
+
+    client.allocate(ATTACHMENT, POD, endpoint, wanted, TIMEOUT_S).wait()
+
+    request = ipamd.requests["Allocate"]
+    assert request == ipam_pb2.AllocateRequest(
+        attachment=ipam_pb2.Attachment(
+            network="k8s-pod-network", container_id="4f0c9a5d2b", ifname="eth0"
+        ),
+        pod=ipam_pb2.Pod(namespace="default", name="mypod"),
+        endpoint=ipam_pb2.Endpoint(
+            interface_name="cali0123456789a",
+            mac=MAC,
+            profiles=["kns.default"],
+            kernel=ipam_pb2.Kernel(boot_id=KERNEL.boot_id, netns=KERNEL.netns),
+        ),
+        ipv4=True,
+        ipv6=True,
+        ipv4_pools=["default-ipv4-ippool", "10.1.0.0/16"],
+        ipv6_pools=["default-ipv6-ippool"],
+        addresses=["10.1.0.5", "2001:db8::5"],
+        namespace_labels={"team": "red"},
+    )
+
+
+def test_by_default_one_ipv4_address_of_any_pool_is_wanted(ipamd, client):
+    client.report(REPORT)
+
+    allocation = client.allocate(ATTACHMENT, None, None, Wanted(), TIMEOUT_S).wait()
+
+    request = ipamd.requests["Allocate"]
+    assert (request.ipv4, request.ipv6, list(request.ipv4_pools)) == (True, False, [])
+    assert not request.HasField("endpoint")
+    assert not request.HasField("pod")
+    assert allocation.addresses == (IPv4Address("10.233.64.5"),)
+    assert allocation.node == "node-1"
+
+
+def test_a_daemon_that_comes_late_is_waited_for(client, tmp_path):
+    pending = client.allocate(ATTACHMENT, POD, None, Wanted(), TIMEOUT_S)
+    with serving(FakeIpamd(has_report=True), tmp_path / "ipamd.sock"):
+        assert pending.wait().addresses == (IPv4Address("10.233.64.5"),)
+
+
+def test_what_is_held_is_told(ipamd, client):
+    ipamd.answers["Get"] = ipam_pb2.GetResponse(
+        addresses=[ipam_pb2.Address(address="10.1.0.5", block="10.1.0.0/24")],
+        endpoint=ipam_pb2.Endpoint(interface_name="cali0123456789a"),
+    )
+
+    held = client.get(ATTACHMENT, POD, TIMEOUT_S)
+
+    assert held.addresses == (IPv4Address("10.1.0.5"),)
+    assert held.interface_name == "cali0123456789a"
+    assert ipamd.requests["Get"].pod.name == "mypod"
+
+
+def test_a_release_names_attachment_and_pod(ipamd, client):
+    client.release(ATTACHMENT, POD, TIMEOUT_S)
+
+    assert ipamd.requests["Release"].attachment.container_id == "4f0c9a5d2b"
+    assert ipamd.requests["Release"].pod.name == "mypod"
+
+
+def test_a_report_arrives_as_it_was_made(ipamd, client):
+    client.report(REPORT)
+
+    assert ipamd.reports.get(timeout=TIMEOUT_S) == REPORT
+
+
+def test_the_last_report_is_told_with_its_age(ipamd, client):
+    ipamd.answers["GetReport"] = ipam_pb2.GetReportResponse(
+        report=report_message(REPORT), age_s=1.5
+    )
+
+    assert client.get_report(fresh=True) == LastReport(REPORT, 1.5)
+    assert ipamd.requests["GetReport"].fresh
+
+
+def test_before_the_first_report_there_is_none(ipamd, client):
+    assert client.get_report() is None
+    assert not ipamd.requests["GetReport"].fresh
+
+
+def test_the_status_is_told(ipamd, client):
+    ipamd.answers["Status"] = ipam_pb2.StatusResponse(
+        node="node-1",
+        blocks=[ipam_pb2.Block(cidr="10.1.0.0/24", size=256, in_use=3)],
+        revision=42,
+        waits_for="a report",
+        findings=["10.1.0.7: has two holders"],
+    )
+
+    assert client.status() == NodeStatus(
+        node="node-1",
+        blocks=(OwnBlock(IPv4Network("10.1.0.0/24"), 256, 3),),
+        revision=42,
+        waits_for="a report",
+        findings=("10.1.0.7: has two holders",),
+    )
+
+
+def test_the_history_of_an_address_is_told(ipamd, client):
+    ipamd.answers["GetHistory"] = ipam_pb2.GetHistoryResponse(
+        holdings=[
+            ipam_pb2.Holding(address="10.1.0.5", handle_id="net.c1", node="node-1", to_s=7.5),
+            ipam_pb2.Holding(
+                address="10.1.0.5",
+                handle_id="net.c2",
+                pod=ipam_pb2.Pod(namespace="default", name="mypod"),
+                node="node-1",
+                from_s=8.5,
+            ),
+        ],
+        begins_s=3.5,
+    )
+
+    history = client.get_history(address=IPv4Address("10.1.0.5"))
+
+    address = IPv4Address("10.1.0.5")
+    assert history == History(
+        (
+            Holding(address, "net.c1", None, "node-1", 0, 7.5),
+            Holding(address, "net.c2", POD, "node-1", 8.5, 0),
+        ),
+        3.5,
+    )
+    assert ipamd.requests["GetHistory"] == ipam_pb2.GetHistoryRequest(address="10.1.0.5")
+
+
+@pytest.mark.parametrize(
+    ("query", "request_fields"),
+    [
+        ({"pod": POD}, {"pod": ipam_pb2.Pod(namespace="default", name="mypod")}),
+        ({"container_id": "c1"}, {"container_id": "c1"}),
+        ({"handle_id": "net.c1"}, {"handle_id": "net.c1"}),
+    ],
+)
+def test_a_history_is_asked_for_by_one_thing(ipamd, client, query, request_fields):
+    assert client.get_history(**query) == History((), 0)
+    assert ipamd.requests["GetHistory"] == ipam_pb2.GetHistoryRequest(**request_fields)
+
+
+@pytest.mark.parametrize("error", [Invalid("x: is none"), Exhausted("x: is full")])
+def test_a_refusal_is_ipamds_own_error(ipamd, client, error):
+    ipamd.refusal = error
+
+    with pytest.raises(type(error), match=str(error)):
+        client.report(REPORT)
+
+
+def test_without_a_daemon_every_call_says_so(client):
+    for call in (
+        lambda: client.report(REPORT),
+        lambda: client.status(),
+        lambda: client.get_report(),
+        lambda: client.get_history(container_id="c1"),
+        lambda: list(client.watch_reports()),
+    ):
+        with pytest.raises(NotReached, match="does not answer"):
+            call()
+
+
+def test_each_wish_for_a_report_is_one_turn(ipamd, client):
+    watch = client.watch_reports()
+    wishes = iter(watch)
+
+    next(wishes)
+    ipamd.want_report()
+    next(wishes)
+
+    watch.cancel()
+
+
+def test_a_watch_ends_when_it_is_cancelled(ipamd, client):
+    watch = client.watch_reports()
+    wishes = iter(watch)
+    next(wishes)
+    threading.Timer(0.05, watch.cancel).start()
+
+    with pytest.raises(Unavailable):
+        next(wishes)
+
+
+def test_a_watch_breaks_when_ipamd_ends(client, tmp_path):
+    with serving(FakeIpamd(), tmp_path / "ipamd.sock"):
+        wishes = iter(client.watch_reports())
+        next(wishes)
+
+    with pytest.raises(Unavailable):
+        next(wishes)
