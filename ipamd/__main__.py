@@ -7,9 +7,9 @@ import os
 import signal
 import socket
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
+import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
@@ -17,11 +17,12 @@ from datamodel.errors import Exhausted, OcicatError
 from datastore.etcd import EtcdStore
 from datastore.mirror import Mirror
 from ipam_api import ipam_pb2, ipam_pb2_grpc
-from ipamd.allocator import Allocator, ranges_of
-from ipamd.autodetect import first_found
+from ipamd.allocator import Allocator
 from ipamd.config import Config, read_config
-from ipamd.interfaces import ipv4_addresses
-from ipamd.registration import register
+from ipamd.daemon import Daemon
+from ipamd.interfaces import detector
+from ipamd.metrics_state import MetricsServer
+from ipamd.registration import Registration
 from ipamd.request import Prepare
 from ipamd.server import IpamServicer
 
@@ -39,16 +40,19 @@ def main() -> None:
     except OcicatError as error:
         sys.exit(f"ipamd: {error}")
     logging.basicConfig(level=config.log_level, format="%(levelname)s %(name)s %(message)s")
-    asyncio.run(serve(config))
+    try:
+        asyncio.run(serve(config))
+    except OcicatError as error:
+        sys.exit(f"ipamd: {error}")
 
 
 async def serve(config: Config) -> None:
     """Serve the socket at once; allocate when the node is registered and its blocks are loaded."""
-    store = EtcdStore(config.etcd)
-    mirror = Mirror(store, ranges_of(config.node))
-    allocator = Allocator(store, mirror, config.node, lambda: datetime.now(UTC))
+    daemon = Daemon.of(config, EtcdStore(config.etcd))
+    if config.metrics_address:
+        MetricsServer(config.metrics_address, daemon)
     server = grpc.aio.server()
-    servicer = IpamServicer(config.node, allocator, mirror, store)
+    servicer = IpamServicer(daemon)
     ipam_pb2_grpc.add_IpamServicer_to_server(servicer, server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
@@ -61,15 +65,16 @@ async def serve(config: Config) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with asyncio.TaskGroup() as tasks:
         work = [
-            tasks.create_task(_work(store, config, mirror, allocator, prepared)),
-            tasks.create_task(_report_health(mirror, prepared, health_servicer)),
+            tasks.create_task(_work(config, daemon, prepared)),
+            tasks.create_task(_report_health(daemon.mirror, prepared, health_servicer)),
         ]
         log.info("serving socket=%s node=%s", config.socket, config.node)
         await stop.wait()
+        daemon.reconciler.close()
         await server.stop(GRACE_S)
         for task in work:
             task.cancel()
-    await store.close()
+    await daemon.store.close()
 
 
 def _listen(server: grpc.aio.Server, path: str) -> str:
@@ -78,39 +83,42 @@ def _listen(server: grpc.aio.Server, path: str) -> str:
     It has a name of this process's own, and gets its real one when it serves: gRPC removes the name
     that it bound when it ends, which by then may be a successor's.
     """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = f"{path}.{os.getpid()}"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary)
     before = os.umask(0o177)
     try:
-        server.add_insecure_port(f"unix:{temporary}")
+        only_local = grpc.local_server_credentials(grpc.LocalConnectionType.UDS)
+        server.add_secure_port(f"unix:{temporary}", only_local)
     finally:
         os.umask(before)
     return temporary
 
 
-async def _work(
-    store: EtcdStore, config: Config, mirror: Mirror, allocator: Allocator, prepared: asyncio.Event
-) -> None:
+async def _work(config: Config, daemon: Daemon, prepared: asyncio.Event) -> None:
     """Register the node, load its blocks, own one, serve: in this order.
 
     No address is given out before the node is registered (without its Node resource no peer would
     learn the way to it), nor before what registering wrote, the default pool, has been listed.
     """
-    await _register(store, config)
+    registration = Registration(daemon.store, config, detector(config))
+    await _register(registration)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(mirror.run())
-        tasks.create_task(allocator.run())
-        await _claim_first_block(allocator)
+        tasks.create_task(daemon.mirror.run())
+        tasks.create_task(daemon.allocator.run())
+        tasks.create_task(daemon.reconciler.run())
+        tasks.create_task(daemon.history.run(daemon.store, daemon.mirror))
+        tasks.create_task(registration.follow_address())
+        await _claim_first_block(daemon.allocator)
         prepared.set()
 
 
-async def _register(store: EtcdStore, config: Config) -> None:
+async def _register(registration: Registration) -> None:
     """Register the node, as often as etcd makes it necessary."""
     while True:
         try:
-            await register(store, config, lambda: first_found(ipv4_addresses()))
+            await registration.register()
             return
         except OcicatError as error:
             log.warning("node is not registered yet: %s", error)

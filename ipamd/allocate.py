@@ -1,111 +1,168 @@
-"""Gives an attachment its address: the one it holds already, or a free one.
+"""Gives an attachment its addresses: those it holds already, or free ones.
 
 Pure: no I/O. This is where an ADD picks its address.
 """
 
 import ipaddress
-from datetime import UTC, datetime
+from collections.abc import Iterable
 
 from datamodel.attachment import Attachment
-from datamodel.block import Attribute, Block
+from datamodel.block import Address, Attribute, Block
 from datamodel.endpoint import EndpointId, WorkloadEndpoint
 from datamodel.errors import Invalid, OcicatError
+from datamodel.gotime import go_time
 from datamodel.pool import Network
 from datastore import codec, keys
-from ipamd.block_choice import choose_block
+from ipamd.block_choice import block_of, choose_block
 from ipamd.draft import Draft
-from ipamd.request import Allocate, Grant, Granted, Link, Prepare
+from ipamd.request import Allocate, Grant, Granted, Link
 
 
 def allocate(draft: Draft, request: Allocate) -> Granted:
-    """Add to *draft* what gives the attachment its address; nothing if it holds one.
+    """Add to *draft* what gives the attachment its addresses; nothing if it holds them.
 
-    Block, handle and endpoint change together or not at all. An address that is held already is
-    answered only if the transaction finds it held: what we know may be older than an unanswered
+    Blocks, handle and endpoint change together or not at all. Addresses that are held already are
+    answered only if the transaction finds them held: what we know may be older than an unanswered
     release.
 
     Raises:
-        Exhausted, Invalid, Unknown: as ``choose_block``.
+        Exhausted, Invalid, Unavailable, Unknown: as ``choose_block`` and ``block_of``.
     """
     handle_id = request.attachment.handle_id
+    holding = holding_blocks(draft, handle_id, request.versions)
+    grants: dict[int, Grant] = {}
+    for grant in _grants(holding, handle_id):
+        grants.setdefault(grant.address.version, grant)
+    _check_requested(request, grants)
+    counts = {block.cidr: len(block.held_by(handle_id)) for block in holding}
+    for version in request.versions:
+        if version not in grants:
+            grant = grants[version] = _fresh(draft, request, version)
+            counts[grant.block] = counts.get(grant.block, 0) + 1
+            _write_handle(draft, handle_id, counts)
+    chosen = tuple(grants[version] for version in request.versions)
+    for grant in chosen:
+        _confirm(draft, request, grant)
+    superseded = _record_endpoint(draft, request, request.link, chosen) if request.link else ""
+    return Granted(chosen, superseded)
+
+
+def _fresh(draft: Draft, request: Allocate, version: int) -> Grant:
+    address = _requested(request, version)
+    try:
+        if address is not None:
+            _check_unused(draft, request, address)
+            block = block_of(draft, address, request.is_recovery)
+            changed = block.assign_address(address, _attribute(draft, request))
+        else:
+            names = request.pools.get(version, ())
+            block = choose_block(draft, version, names, request.namespace_labels)
+            reserved = draft.known.reserved(block.cidr)
+            changed, address = block.assign(_attribute(draft, request), reserved)
+    except OcicatError:
+        # Look before refusing: a call without an answer may have succeeded.
+        draft.value(keys.handle(request.attachment.handle_id))
+        raise
+    draft.change(changed)
+    return Grant(address, block.cidr)
+
+
+def _check_unused(draft: Draft, request: Allocate, address: Address) -> None:
+    if address in draft.known.view.in_use and not request.is_recovery:
+        raise Invalid(f"address {address}: a link of this node has it; ask for another one")
+
+
+def _confirm(draft: Draft, request: Allocate, grant: Grant) -> None:
+    """Expect the block to stay as we know it: the answer holds only that long.
+
+    What was held already is noted to be of the kernel in which its link is now.
+    """
+    block = draft.block(grant.block)
+    assert block is not None
+    kernel = request.link.kernel if request.link else None
+    if kernel:
+        facts = {"boot": kernel.boot_id, "netns": kernel.netns}
+        holder = block.holder_of(grant.address)
+        if holder and not facts.items() <= (holder.secondary or {}).items():
+            draft.change(block.described(request.attachment.handle_id, facts))
+
+
+def _requested(request: Allocate, version: int) -> Address | None:
+    return next((a for a in request.addresses if a.version == version), None)
+
+
+def _check_requested(request: Allocate, held: dict[int, Grant]) -> None:
+    for address in request.addresses:
+        grant = held.get(address.version)
+        if grant and grant.address != address:
+            raise Invalid(
+                f"address {address}: container {request.attachment.container_id} holds "
+                f"{grant.address} already; DEL comes before another ADD"
+            )
+
+
+def _write_handle(draft: Draft, handle_id: str, counts: dict[Network, int]) -> None:
     key = keys.handle(handle_id)
-    grants = holdings(draft, handle_id, request.version)
-    if not grants:
-        try:
-            block = choose_block(draft, request.pools, request.version)
-        except OcicatError:
-            draft.value(key)  # look before refusing: a call without an answer may have succeeded
-            raise
-        changed, address = block.assign(_attribute(draft, request))
-        draft.change(changed)
-        draft.value(key, assume_absent=True)
-        draft.write(key, codec.encode_handle({block.cidr: 1}))
-        grants = (Grant(address, block.cidr),)
-    for grant in grants:
-        draft.block(grant.block)  # the answer holds only as long as the block is as we know it
-    superseded = _record_endpoint(draft, request, request.link, grants) if request.link else ""
-    return Granted(grants, superseded)
+    draft.value(key, assume_absent=True)
+    draft.write(key, codec.encode_handle(counts))
 
 
-def prepare(draft: Draft, request: Prepare) -> Granted:
-    """Add to *draft* the claim of a first block, unless the node owns one."""
-    if not draft.own_blocks(request.version):
-        choose_block(draft, (), request.version)
-    return Granted()
+# ---- what a handle holds -----------------------------------------------------------------------
 
 
-def fence(draft: Draft) -> Granted:
-    """Add to *draft* that every block of the node is written anew."""
-    for version in (4, 6):
-        for block in draft.own_blocks(version):
-            draft.change(block)
-    return Granted()
+def holding_blocks(draft: Draft, handle_id: str, versions: Iterable[int] = (4, 6)) -> list[Block]:
+    """The blocks in which the handle holds addresses.
 
+    They are looked for among those that are followed; if not every family is found there, the
+    handle's key says where else.
 
-def holdings(draft: Draft, handle_id: str, version: int) -> tuple[Grant, ...]:
-    """What the handle holds: in this node's blocks, and in others if its key says so."""
-    return tuple(
-        Grant(block.address(ordinal), block.cidr)
-        for block in holding_blocks(draft, handle_id, version)
-        for ordinal in block.held_by(handle_id)
-    )
-
-
-def holding_blocks(draft: Draft, handle_id: str, version: int) -> list[Block]:
-    """The blocks of one family in which the handle holds addresses."""
-    own = [b for b in draft.own_blocks(version) if b.held_by(handle_id)]
-    if own:
-        return own
+    Raises:
+        Unknown: something must be read first.
+    """
+    wanted = set(versions)
+    followed = [
+        b for b in draft.followed_blocks() if b.cidr.version in wanted and b.held_by(handle_id)
+    ]
+    if {block.cidr.version for block in followed} == wanted:
+        return followed
     key = keys.handle(handle_id)
     value = draft.value(key, assume_absent=True)
     counts = codec.decode_handle(key, value) if value is not None else {}
-    blocks = [draft.block(cidr) for cidr in counts if cidr.version == version]
-    return [block for block in blocks if block and block.held_by(handle_id)]
+    seen = {block.cidr for block in followed}
+    others = [draft.block(c) for c in counts if c.version in wanted and c not in seen]
+    return [*followed, *(block for block in others if block and block.held_by(handle_id))]
+
+
+def _grants(blocks: Iterable[Block], handle_id: str) -> list[Grant]:
+    return [
+        Grant(block.address(ordinal), block.cidr)
+        for block in blocks
+        for ordinal in block.held_by(handle_id)
+    ]
 
 
 def _attribute(draft: Draft, request: Allocate) -> Attribute:
-    pod = request.pod
+    pod, kernel = request.pod, request.link.kernel if request.link else None
     who = {"namespace": pod.namespace, "pod": pod.name} if pod else {}
-    secondary = {**who, "node": draft.view.node, "timestamp": go_time(draft.view.now)}
+    where = {"boot": kernel.boot_id, "netns": kernel.netns} if kernel else {}
+    timestamp = go_time(draft.known.view.now)
+    secondary = {**who, "node": draft.node, "timestamp": timestamp, **where}
     return Attribute(request.attachment.handle_id, secondary)
 
 
-def go_time(time: datetime) -> str:
-    """A time as Go prints it by default, the form of Calico's ``timestamp`` attribute."""
-    text = time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f").rstrip("0").rstrip(".")
-    return f"{text} +0000 UTC"
+# ---- the endpoint ------------------------------------------------------------------------------
 
 
 def _record_endpoint(draft: Draft, request: Allocate, link: Link, grants: tuple[Grant, ...]) -> str:
     """Write the endpoint; return the container it was of before, if that still holds addresses."""
-    where = EndpointId.of(draft.view.node, request.attachment, request.pod)
+    where = EndpointId.of(draft.node, request.attachment, request.pod)
     key = keys.endpoint(where.namespace, where.name)
     existing = draft.value(key, assume_absent=True)
     value = codec.encode_endpoint(
         WorkloadEndpoint(
             id=where,
             container_id=request.attachment.container_id,
-            networks=tuple(_host_network(grant) for grant in grants),
+            networks=tuple(ipaddress.ip_network(grant.address) for grant in grants),
             interface_name=link.interface_name,
             mac=link.mac,
             profiles=link.profiles,
@@ -128,20 +185,16 @@ def _record_endpoint(draft: Draft, request: Allocate, link: Link, grants: tuple[
         return ""
     older = Attachment(request.attachment.network, before, request.attachment.ifname)
     try:
-        return before if holdings(draft, older.handle_id, request.version) else ""
+        return before if holding_blocks(draft, older.handle_id) else ""
     except Invalid:
         return before  # its block was written wrongly: that must not keep the pod from starting
 
 
 def held_by_another(draft: Draft, endpoint: WorkloadEndpoint, handle_id: str) -> bool:
-    """Tell whether an address that *endpoint* lists is held, in our blocks, by another handle."""
+    """Tell whether an address that *endpoint* lists is held, in blocks we follow, by another."""
     for network in endpoint.networks:
-        for block in draft.own_blocks(network.version):
+        for block in draft.followed_blocks():
             holder = block.holder_of(network.network_address)
-            if holder is not None and holder.handle_id != handle_id:
+            if holder is not None and holder.released_at is None and holder.handle_id != handle_id:
                 return True
     return False
-
-
-def _host_network(grant: Grant) -> Network:
-    return ipaddress.ip_network(grant.address)

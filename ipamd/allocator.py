@@ -7,35 +7,24 @@ next one. The decisions are in ``decision.py``, the compare-and-swap loop in ``d
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from datamodel.block import Address
 from datamodel.errors import OcicatError, Unavailable
 from datastore import keys
 from datastore.mirror import Mirror
-from datastore.store import Entry, Store, settle
-from ipamd.decision import MAX_REQUESTS, decide
-from ipamd.draft import owned
-from ipamd.request import Fence, Outcome, Request, View
+from datastore.store import MAX_OPERATIONS, Store, settle
+from ipamd.decision import decide
+from ipamd.facts import Facts
+from ipamd.known import owned
+from ipamd.request import Allocate, Fence, Free, Outcome, Release, Request, View
 
 log = logging.getLogger(__name__)
 
-# So many requests make room for a fence: five keys each, more than the 20 blocks a node may own.
-FENCED_BLOCKS = 5
-
-
-def ranges_of(node: str) -> Callable[[Mapping[str, Entry]], frozenset[str]]:
-    """What ipamd's mirror follows: pools, IPAM config, the node's affinities and their blocks."""
-    base = frozenset(
-        {keys.POOLS, keys.IPAM_CONFIG, keys.affinities(node, 4), keys.affinities(node, 6)}
-    )
-    own = f"{keys.ALL_AFFINITIES}{node}/"
-
-    def ranges(entries: Mapping[str, Entry]) -> frozenset[str]:
-        return base | {keys.block(cidr) for cidr in owned(entries, own)}
-
-    return ranges
+# After a restore, so long no block is claimed: other nodes record their pods' addresses first.
+SETTLE_S = 30.0
 
 
 @dataclass(slots=True)
@@ -55,9 +44,12 @@ class Allocator:
         self._node = node
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()
+        self._deciding: list[_Waiting] = []
         self._wake = asyncio.Event()
-        self._facts: dict[str, Entry | None] = {}
-        self._claimed: dict[str, frozenset[str]] = {}
+        self._facts = Facts(mirror)
+        self._opened_for: int | None = None
+        self._in_use: frozenset[Address] = frozenset()
+        self._may_claim_at = 0.0
         # A commit went without an answer and may still be carried out: ours, or at first that of a
         # predecessor that was killed.
         self._is_in_doubt = True
@@ -65,7 +57,8 @@ class Allocator:
     async def submit(self, request: Request, timeout_s: float) -> Outcome:
         """Have *request* decided and written; return its outcome.
 
-        Nothing is decided before the node's blocks are loaded from the store.
+        Nothing is decided before the node's blocks are loaded from the store, and no address is
+        given out before ``open``.
 
         Raises:
             OcicatError: as decided; nothing was written for this request.
@@ -78,10 +71,47 @@ class Allocator:
             async with asyncio.timeout(timeout_s):
                 outcome = await waiting.answer
         except TimeoutError as error:
-            raise Unavailable("etcd: no answer in time; check that it runs") from error
+            raise Unavailable(self.waits_for or _NO_ANSWER) from error
         if isinstance(outcome, OcicatError):
             raise outcome
         return outcome
+
+    # ---- when addresses may be given out -------------------------------------------------------
+
+    def open(self, restorations: int) -> None:
+        """Give out addresses: what live links have is recorded, in a store restored so often."""
+        if restorations:
+            self._may_claim_at = _clock_s() + SETTLE_S
+        self._opened_for = restorations
+        self._wake.set()
+
+    def avoid(self, addresses: Iterable[Address]) -> None:
+        """Give none of these out: links have them, though the store does not know."""
+        self._in_use = frozenset(addresses)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the store is the one whose blocks were compared with the kernel."""
+        mirror = self._mirror
+        return self._opened_for == mirror.restorations and self._store.epoch == mirror.epoch
+
+    @property
+    def waits_for(self) -> str:
+        """Why no address is given out at the moment; "" if they are."""
+        if not self._mirror.is_ready:
+            return _NO_ANSWER
+        return "" if self.is_open else _NO_REPORT
+
+    @property
+    def busy_handles(self) -> frozenset[str]:
+        """The handles of all requests that have no answer yet."""
+        return frozenset(
+            request.handle_id if isinstance(request, Free) else request.attachment.handle_id
+            for waiting in (*self._waiting, *self._deciding)
+            if isinstance(request := waiting.request, (Allocate, Release, Free))
+        )
+
+    # ---- deciding ------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Answer requests; never returns."""
@@ -89,20 +119,35 @@ class Allocator:
             await self._wake.wait()
             while not self._mirror.is_ready:
                 await self._mirror.ready_changed()
-            batch = self._next_batch()
-            if not batch:
+            await self._let_others_come()
+            self._deciding = self._next_batch()
+            if not self._deciding:
                 self._wake.clear()
                 continue
-            await self._answer(batch)
+            await self._answer(self._deciding)
+            self._deciding = []
+
+    async def _let_others_come(self) -> None:
+        """Wait as long as every turn of the event loop brings further requests."""
+        before = 0
+        while before < len(self._waiting) < MAX_OPERATIONS:
+            before = len(self._waiting)
+            await asyncio.sleep(0)
 
     def _next_batch(self) -> list[_Waiting]:
+        """Take what may be decided now; a transaction has room for fewer than that."""
         batch: list[_Waiting] = []
-        limit = MAX_REQUESTS - (FENCED_BLOCKS if self._is_in_doubt else 0)
-        while self._waiting and len(batch) < limit:
+        held_back: list[_Waiting] = []
+        while self._waiting and len(batch) < MAX_OPERATIONS:
             waiting = self._waiting.popleft()
-            if not waiting.answer.done():  # else: its caller has given up
-                batch.append(waiting)
+            if waiting.answer.done():  # its caller has given up
+                continue
+            (batch if self._may_decide(waiting.request) else held_back).append(waiting)
+        self._waiting.extendleft(reversed(held_back))
         return batch
+
+    def _may_decide(self, request: Request) -> bool:
+        return self.is_open or not isinstance(request, Allocate) or request.is_recovery
 
     async def _answer(self, batch: list[_Waiting]) -> None:
         requests = [waiting.request for waiting in batch]
@@ -119,52 +164,58 @@ class Allocator:
                 return
             log.exception("bug")
             outcomes = [OcicatError("ipamd: a mistake of ours; see its log")]
-        for waiting, outcome in zip(batch, outcomes, strict=True):
+        for waiting, outcome in zip(batch, outcomes, strict=False):
             if not waiting.answer.done():
                 waiting.answer.set_result(outcome)
+        self._waiting.extendleft(reversed(batch[len(outcomes) :]))  # the next transaction's
 
     async def _settle(self, requests: list[Request]) -> list[Outcome]:
         """Decide and write; what was refused over remembered facts is decided anew without them."""
-        has_facts = bool(self._facts)
+        has_facts = bool(self._facts.entries)
         outcomes = await self._commit(requests)
         refused = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, OcicatError)]
         if refused and has_facts:
-            self._facts.clear()  # somebody may have mended what they say, unheard
+            self._facts.entries.clear()  # somebody may have mended what they say, unheard
             again = await self._commit([requests[i] for i in refused])
-            for i, outcome in zip(refused, again, strict=True):
+            for i, outcome in zip(refused, again, strict=False):
                 outcomes[i] = outcome
         if refused:
-            self._facts.clear()
+            self._facts.entries.clear()
         return outcomes
 
     async def _commit(self, requests: list[Request]) -> list[Outcome]:
-        fences = [Fence()] if self._is_in_doubt else []
-        outcomes = await settle(
-            self._store, self, lambda: decide(self._view(), [*fences, *requests])
-        )
-        self._is_in_doubt = False
-        self._forget()
-        return outcomes[len(fences) :]
+        """Have as many as fit decided and written, after what makes doubtful commits void."""
+        if self._is_in_doubt:
+            fences = [Fence(block) for block in owned(self._mirror.entries, keys.ALL_BLOCKS)]
+            while fences:
+                fences = fences[len(await self._decide_and_write(fences)) :]
+            self._is_in_doubt = False
+        outcomes = await self._decide_and_write(requests)
+        self._facts.forget()
+        return outcomes
 
-    def _forget(self) -> None:
-        """Keep what only we write: nobody tells us when a foreign block or absent key changes."""
-        self._claimed.clear()
-        self._facts = {
-            key: entry
-            for key, entry in self._facts.items()
-            if entry is not None and not key.startswith(keys.ALL_BLOCKS)
-        }
+    async def _decide_and_write(self, requests: Sequence[Request]) -> list[Outcome]:
+        return await settle(self._store, self._facts, lambda: decide(self._view(), requests))
 
     def _view(self) -> View:
-        return View(self._node, self._clock(), self._mirror.entries, self._facts, self._claimed)
+        return View(
+            node=self._node,
+            now=self._clock(),
+            mirrored=self._mirror.entries,
+            facts=self._facts.entries,
+            claimed=self._facts.claimed,
+            passed=frozenset(self._facts.passed),
+            in_use=self._in_use,
+            may_claim=_clock_s() >= self._may_claim_at,
+        )
 
-    def learn(self, revision: int, entries: Mapping[str, Entry | None]) -> None:
-        """Remember what the store was heard to hold: what the mirror follows there, else here."""
-        self._mirror.learn(revision, entries)
-        for key, entry in entries.items():
-            if key not in self._mirror.entries:
-                self._facts[key] = entry
 
-    def learn_keys(self, prefix: str, found: Iterable[str]) -> None:
-        """Remember all blocks of the cluster for the rest of this decision."""
-        self._claimed[prefix] = frozenset(found)
+_NO_ANSWER = "etcd: no answer in time; check that it runs"
+_NO_REPORT = (
+    "ipamd: gives out no address before the CNI server has told it which links this node has; "
+    "check that ocicat-cni-server runs and uses the same OCICAT_IPAM_SOCKET"
+)
+
+
+def _clock_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,117 +1,181 @@
 """From which block an address comes: one of the node's own, a new one, or none and why.
 
-Pure: no I/O. Calico's order: own blocks first, in the order of their keys; then the first unclaimed
-block, looked for from a place that depends on the node's name.
+Pure: no I/O. Calico's order: own blocks first, in the order of their keys; then a claim that broke
+off, then the first unclaimed block, looked for from a place that depends on the node's name; then
+an empty block of another node; and without strict affinity at last any block that has room.
 """
 
-from datamodel.block import Block
-from datamodel.errors import Exhausted, Invalid, OcicatError
+from collections.abc import Mapping
+from itertools import islice
+from types import MappingProxyType
+
+from datamodel import refusal
+from datamodel.block import Address, Block
+from datamodel.errors import Exhausted, Invalid, Unavailable
 from datamodel.pool import Network, Pool
-from datastore import codec, keys
+from datamodel.pool_choice import Wanted, choose_pools
+from datastore import keys
 from ipamd.draft import Draft, Unknown
+from ipamd.foreign_blocks import borrow, reclaim
+
+# So many blocks are claimed on the guess that they are free before all of them are listed.
+MAX_GUESSES = 4
+MAX_SKIPPED = 65_536  # own and reserved blocks, until the search is given up
 
 
-def choose_block(draft: Draft, wanted: tuple[str, ...], version: int) -> Block:
-    """Find a block with a free address in a pool that serves the request, claiming one if need be.
+def choose_block(
+    draft: Draft,
+    version: int,
+    names: tuple[str, ...] = (),
+    namespace_labels: Mapping[str, str] = MappingProxyType({}),
+) -> Block:
+    """Find a block with a free address in a pool that serves, claiming one if need be.
+
+    Args:
+        draft: where a claim is added.
+        version: the family.
+        names: pools by name or CIDR, in order of preference; none: any that select the node.
+        namespace_labels: of the pod's namespace.
 
     Raises:
         Exhausted: no pool has room for this node; the text says of each pool why.
-        Invalid: a requested pool does not exist or is not enabled.
-        Unknown: the cluster's blocks must be read first.
+        Invalid: a requested pool does not exist or is not enabled; the node is not registered.
+        Unknown: something must be read first.
+        Unavailable: the store was restored a moment ago.
     """
-    pools, refused = _candidates(draft, wanted, version)
+    known = draft.known
+    wanted = Wanted(
+        version=version,
+        names=names,
+        namespace_labels=namespace_labels,
+        node_labels=known.node.labels,
+    )
+    pools, rejected = choose_pools(known.pools, wanted)
+    refused = [*known.unreadable_pools, *(f"{r.pool}: {r.reason}" for r in rejected)]
+    if block := _own_with_room(draft, pools, version):
+        return block
+    if pools:
+        found, reasons = _another(draft, pools, version)
+        if found:
+            return found
+        refused += reasons
+    raise Exhausted(refusal.no_addresses(refused or [refusal.no_pool(version)]))
+
+
+def block_of(draft: Draft, address: Address, is_recovery: bool) -> Block:
+    """The block of a certain address, claimed if nobody has.
+
+    As in Calico, neither selectors nor reservations nor the limit of blocks matter.
+
+    Raises:
+        Invalid: no enabled pool has the address, or its block is not ours and affinity strict.
+        Unknown: the block must be read first.
+    """
+    known = draft.known
+    pools = [p for p in known.pools if p.cidr.version == address.version and address in p.cidr]
+    pool = next((p for p in pools if is_recovery or not p.disabled), None)
+    if pool is None:
+        enabled = ", ".join(str(p) for p in known.pools if not p.disabled) or "none"
+        raise Invalid(f"address {address}: is in no enabled pool; the enabled pools are {enabled}")
+    cidr = pool.block_of(address)
+    _expect_to_stay(draft)
+    block = draft.block(cidr)
+    if block is None:
+        _check_may_claim(draft, is_recovery)
+        return draft.claim(cidr, pool.name)
+    if block.host == draft.node:
+        draft.confirm(cidr)
+    elif known.config.strict_affinity and not is_recovery:
+        raise Invalid(
+            f"address {address}: block {cidr} is {_owner(block)} and affinity is strict; "
+            "ask for an address of another block"
+        )
+    return block
+
+
+def _owner(block: Block) -> str:
+    return "nobody's" if block.host is None else f"node {block.host}'s"
+
+
+def _own_with_room(draft: Draft, pools: list[Pool], version: int) -> Block | None:
     for block in draft.own_blocks(version):
-        if block.unallocated and any(_contains(pool, block.cidr) for pool in pools):
+        has_room = block.free(draft.known.reserved(block.cidr)) is not None
+        if has_room and any(pool.contains(block.cidr) for pool in pools):
             draft.confirm(block.cidr)
             return block
-    if pools and not codec.auto_allocates_blocks(draft.value(keys.IPAM_CONFIG)):
-        refused.append(
-            "auto_allocate_blocks is off and this node's blocks are full; "
-            "allow new blocks with calicoctl ipam configure"
-        )
-    else:
-        for pool in pools:
-            if cidr := _unclaimed(draft, pool):
-                return draft.claim(cidr)
-            refused.append(_full(draft, pool))
-    raise Exhausted(f"no addresses: {'; '.join(refused) or _NO_POOL.format(version)}")
-
-
-_NO_POOL = "there is no IPv{} pool; create one with calicoctl apply -f"
-
-
-def _candidates(
-    draft: Draft, wanted: tuple[str, ...], version: int
-) -> tuple[list[Pool], list[str]]:
-    """The pools to try, in order, and of the others why not."""
-    pools, refused = [], []
-    for key in sorted(k for k in draft.view.mirrored if k.startswith(keys.POOLS)):
-        try:
-            pool = codec.decode_pool(key, draft.view.mirrored[key].value)
-        except OcicatError as error:
-            refused.append(str(error))
-            continue
-        if pool.cidr.version == version:
-            pools.append(pool)
-    if wanted:
-        return [_named(pools, name) for name in wanted], refused
-    chosen = []
-    for pool in pools:
-        if reason := _unfit(pool):
-            refused.append(f"{pool}: {reason}")
-        else:
-            chosen.append(pool)
-    return chosen, refused
-
-
-def _named(pools: list[Pool], name: str) -> Pool:
-    for pool in pools:
-        if name in (pool.name, str(pool.cidr)) and not pool.disabled:
-            return pool
-    known = ", ".join(f"{pool.name} ({pool.cidr})" for pool in pools if not pool.disabled)
-    raise Invalid(
-        f"pool {name}: does not exist, or is not enabled; "
-        f"the enabled pools are {known or 'none'}: correct ipv4_pools or create the pool"
-    )
-
-
-def _unfit(pool: Pool) -> str | None:
-    """Why the pool is not for a pod that asks for no pool in particular."""
-    if pool.disabled:
-        return "is disabled"
-    if pool.assignment_mode != "Automatic":
-        return f"assignmentMode is {pool.assignment_mode}"
-    if "Workload" not in pool.allowed_uses:
-        return f"allowedUses is {', '.join(pool.allowed_uses)}"
-    if pool.node_selector.strip() not in ("all()", ""):
-        return f"nodeSelector {pool.node_selector!r} is not evaluated yet, only all()"
     return None
 
 
-def _contains(pool: Pool, cidr: Network) -> bool:
-    return (
-        pool.cidr.version == cidr.version
-        and pool.cidr.prefixlen <= cidr.prefixlen
-        and cidr.network_address in pool.cidr
+def _another(draft: Draft, pools: list[Pool], version: int) -> tuple[Block | None, list[str]]:
+    """A block with room that the node did not have, or why it gets none."""
+    config = draft.known.config
+    _expect_to_stay(draft)
+    _check_may_claim(draft, False)
+    affine = draft.known.affine[version]
+    fresh = [c for c, b in draft.blocks.items() if c not in affine and b.host == draft.node]
+    owned = sum(any(pool.contains(cidr) for pool in pools) for cidr in (*affine, *fresh))
+    if reason := refusal.may_not_claim(draft.node, config, owned):
+        return None, [reason]
+    found = (
+        _resume_claim(draft, pools, version)
+        or _claim(draft, pools)
+        or reclaim(draft, pools)
+        or (None if config.strict_affinity else borrow(draft, pools))
     )
+    if found:
+        return found, []
+    own = [block.cidr for block in draft.own_blocks(version)]
+    return None, [
+        refusal.full(pool, draft.node, sum(map(pool.contains, own)), config) for pool in pools
+    ]
+
+
+def _expect_to_stay(draft: Draft) -> None:
+    """Make the transaction fail if an operator changes the rules, or deletes the node, first."""
+    for key in (keys.IPAM_CONFIG, keys.node(draft.known.node.name)):
+        draft.value(key)
+
+
+def _check_may_claim(draft: Draft, is_recovery: bool) -> None:
+    if not draft.known.view.may_claim and not is_recovery:
+        raise Unavailable(
+            "etcd: was restored a moment ago; no block is claimed before the other nodes have "
+            "recorded the addresses of their pods; try again"
+        )
+
+
+def _resume_claim(draft: Draft, pools: list[Pool], version: int) -> Block | None:
+    """A block for which the node has an affinity but which nobody made: a claim that broke off."""
+    for cidr in draft.known.affine[version]:
+        pool = next((pool for pool in pools if pool.contains(cidr)), None)
+        is_there = keys.block(cidr) in draft.known.view.mirrored or cidr in draft.blocks
+        is_useful = not draft.known.reservations.covers(cidr)
+        if pool and not is_there and is_useful and cidr.prefixlen == pool.block_size:
+            return draft.claim(cidr, pool.name)
+    return None
+
+
+def _claim(draft: Draft, pools: list[Pool]) -> Block | None:
+    for pool in pools:
+        if cidr := _unclaimed(draft, pool):
+            return draft.claim(cidr, pool.name)
+    return None
 
 
 def _unclaimed(draft: Draft, pool: Pool) -> Network | None:
+    view, reservations = draft.known.view, draft.known.reservations
     prefix = keys.blocks(pool.cidr.version)
-    if prefix not in draft.view.claimed:
-        raise Unknown([prefix])
-    taken = draft.view.claimed[prefix]
-    for cidr in pool.blocks_for(draft.view.node):
+    taken = view.claimed.get(prefix)
+    wrong_guesses = 0
+    # Among so many there is a free one, unless the pool is full or nearly all of it reserved.
+    for cidr in islice(pool.blocks_for(draft.node), len(taken or ()) + MAX_SKIPPED):
         key = keys.block(cidr)
-        is_taken = key in taken or key in draft.view.mirrored or draft.view.facts.get(key)
-        if not is_taken and cidr not in draft.blocks:
+        if key in view.mirrored or cidr in draft.blocks or (taken and key in taken):
+            continue
+        if view.facts.get(key) or key in view.passed:
+            wrong_guesses += 1
+        elif not reservations.covers(cidr):
+            if taken is None and wrong_guesses >= MAX_GUESSES:
+                raise Unknown([prefix])
             return cidr
     return None
-
-
-def _full(draft: Draft, pool: Pool) -> str:
-    own = sum(_contains(pool, block.cidr) for block in draft.own_blocks(pool.cidr.version))
-    return (
-        f"{pool}: all {pool.block_count} blocks are claimed and the {own} of node "
-        f"{draft.view.node} are full; release addresses or add a pool"
-    )

@@ -4,21 +4,65 @@ Pure: no I/O. Names and meanings are Calico's where Calico has them; every mista
 once.
 """
 
+import contextlib
 import ipaddress
+import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from ipaddress import IPv4Interface
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
 
 from datamodel.environment import log_level, node_name, unknown_names
 from datamodel.errors import Invalid
 from datamodel.pool import Pool
 from datastore.config import EtcdConfig, etcd_config
+from ipamd.autodetect import KUBERNETES, Interface, Method, parse_method
+
+T = TypeVar("T")
 
 DEFAULT_POOL_CIDR = "10.233.64.0/18"  # kubespray's pod network
-DEFAULT_BLOCK_SIZE = "24"
-_MODES = {"never": "Never", "off": "Never", "always": "Always", "crosssubnet": "CrossSubnet"}
+DEFAULT_BLOCK_SIZES = {4: 24, 6: 122}
 AS_NUMBERS = range(1, 1 << 32)
+MEGABYTE = 1_000_000
+_MODES = {
+    "never": "Never",
+    "off": "Never",
+    "always": "Always",
+    "crosssubnet": "CrossSubnet",
+    "cross-subnet": "CrossSubnet",
+}
 _BOOLEANS = {"true": True, "false": False}
+_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{0,12})?|\.[0-9]{1,12}", re.ASCII)
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
+_DURATION = re.compile(rf"({_NUMBER.pattern})({'|'.join(_UNITS)})")
+_METRICS = re.compile(r"(\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
+
+ALWAYS, IF_MISSING, NEVER = "always", "if missing", "never"
+
+
+@dataclass(frozen=True, slots=True)
+class AddressSource:
+    """Where the node's address of one family comes from."""
+
+    version: int
+    given: Interface | None = None  # by the operator: counts most
+    detected: str = NEVER  # else: ALWAYS, IF_MISSING in the Node resource, or NEVER
+    method: Method = field(default_factory=Method)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiServer:
+    """Where the Kubernetes API is, as every pod is told, and by which name it knows this node."""
+
+    host: str
+    port: int
+    node: str
+    service_account: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"Kubernetes API https://{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,35 +72,67 @@ class Config:
     node: str
     etcd: EtcdConfig
     socket: str
-    ipv4: IPv4Interface | None  # None: detect it unless the Node resource has one
-    detects_ipv4: bool  # at every start, whatever the Node resource says
+    sources: tuple[AddressSource, AddressSource]  # of the IPv4 and of the IPv6 address
+    checks_addresses: bool  # that no other node has them
+    poll_interval_s: float  # between two looks at addresses that are always detected
+    kubernetes: ApiServer | None  # set if a method needs it
     as_number: int | None
-    default_pool: Pool | None  # made if the store has no pool; None: never made
+    default_pools: tuple[Pool, ...]  # each is made if the store has none of its family
+    reconcile_period_s: float
+    leak_grace_s: float
+    history_dir: Path | None  # None: no history
+    history_bytes: int
+    metrics_address: tuple[str, int] | None
     log_level: str
 
 
 class _Reader:
-    """Reads settings one by one and collects what is wrong with them."""
+    """Reads settings one by one and collects what is wrong with them. Empty means unset."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = environment
         self.mistakes = unknown_names(environment)
 
-    def one_of(self, name: str, default: str, choices: Mapping[str, object]) -> object:
-        value = self.environment.get(name) or default
+    def text(self, name: str, default: str = "") -> str:
+        return self.environment.get(name) or default
+
+    def one_of(self, name: str, default: str, choices: Mapping[str, T]) -> T:
+        value = self.text(name, default)
         if value.lower() not in choices:
             self.mistakes.append(f"{name}: {value!r} is not one of {', '.join(choices)}")
             return choices[default]
         return choices[value.lower()]
 
-    def number(self, name: str, default: str | None) -> int | None:
-        value = self.environment.get(name) or default
-        if value is None:
-            return None
-        if not value.isdecimal():
+    def whole(self, name: str, default: int | None) -> int | None:
+        value = self.text(name)
+        if not value:
+            return default
+        if not re.fullmatch(r"[0-9]{1,12}", value):
             self.mistakes.append(f"{name}: {value!r} is not a number")
-            return None
+            return default
         return int(value)
+
+    def positive(self, name: str, default: float, what: str) -> float:
+        value = self.text(name, str(default))
+        number = float(value) if _NUMBER.fullmatch(value) else 0.0
+        if number <= 0:
+            self.mistakes.append(f"{name}: {value!r} is not a {what}")
+            return default
+        return number
+
+    def duration(self, name: str, default: float) -> float:
+        """A number of seconds, or a duration as Go writes it (``1m30s``)."""
+        value = self.text(name, str(default))
+        if _NUMBER.fullmatch(value):
+            seconds = float(value)
+        elif re.fullmatch(rf"({_DURATION.pattern})+", value):
+            seconds = math.fsum(float(m[1]) * _UNITS[m[3]] for m in _DURATION.finditer(value))
+        else:
+            seconds = 0.0
+        if seconds <= 0:
+            self.mistakes.append(f"{name}: {value!r} is not a duration, e.g. 60s or 1m30s")
+            return default
+        return seconds
 
 
 def read_config(environment: Mapping[str, str], hostname: str) -> Config:
@@ -70,20 +146,22 @@ def read_config(environment: Mapping[str, str], hostname: str) -> Config:
     node, wrong_node = node_name(environment, hostname)
     level, wrong_level = log_level(environment)
     read.mistakes += mistakes + wrong_node + wrong_level
-    ip = environment.get("IP", "")
-    method = environment.get("IP_AUTODETECTION_METHOD") or "first-found"
-    if method != "first-found":
-        read.mistakes.append(
-            f"IP_AUTODETECTION_METHOD: {method!r} is not served yet, only first-found; set IP"
-        )
+    sources = (_source(read, 4, IF_MISSING), _source(read, 6, NEVER))
     config = Config(
         node=node,
         etcd=etcd,
-        socket=environment.get("OCICAT_IPAM_SOCKET") or "/run/ocicat/ipamd.sock",
-        ipv4=_address(read, ip),
-        detects_ipv4=ip == "autodetect",
-        as_number=read.number("AS", None),
-        default_pool=_default_pool(read),
+        socket=read.text("OCICAT_IPAM_SOCKET", "/run/ocicat/ipamd.sock"),
+        sources=sources,
+        checks_addresses=not read.one_of("DISABLE_NODE_IP_CHECK", "false", _BOOLEANS),
+        poll_interval_s=read.duration("AUTODETECT_POLL_INTERVAL", 60),
+        kubernetes=_kubernetes(read, sources, node),
+        as_number=read.whole("AS", None),
+        default_pools=_default_pools(read),
+        reconcile_period_s=read.positive("OCICAT_RECONCILE_PERIOD_S", 60, "number of seconds"),
+        leak_grace_s=read.positive("OCICAT_LEAK_GRACE_S", 60, "number of seconds"),
+        history_dir=_history_dir(read),
+        history_bytes=int(MEGABYTE * read.positive("OCICAT_HISTORY_MB", 20, "number of megabytes")),
+        metrics_address=_metrics_address(read),
         log_level=level,
     )
     if config.as_number is not None and config.as_number not in AS_NUMBERS:
@@ -93,35 +171,101 @@ def read_config(environment: Mapping[str, str], hostname: str) -> Config:
     return config
 
 
-def _address(read: _Reader, text: str) -> IPv4Interface | None:
-    if text in ("", "autodetect", "none"):
-        return None
-    try:
-        return IPv4Interface(text)
-    except ValueError:
-        read.mistakes.append(f"IP: {text!r} is not an IPv4 address with a prefix length")
-        return None
+def _source(read: _Reader, version: int, unset: str) -> AddressSource:
+    name = "IP" if version == 4 else "IP6"
+    setting = f"{name}_AUTODETECTION_METHOD"
+    method, mistakes = parse_method(setting, read.text(setting, Method().text), version)
+    read.mistakes += mistakes
+    text = read.text(name)
+    detected = {"": unset, "autodetect": ALWAYS, "none": NEVER}.get(text)
+    if detected is not None:
+        return AddressSource(version, None, detected, method)
+    given = None
+    with contextlib.suppress(ValueError):
+        given = ipaddress.ip_interface(text)
+    if given is None or given.version != version:
+        read.mistakes.append(
+            f"{name}: {text!r} is not an IPv{version} address with a prefix length"
+        )
+    return AddressSource(version, given, NEVER, method)
 
 
-def _default_pool(read: _Reader) -> Pool | None:
-    text = read.environment.get("CALICO_IPV4POOL_CIDR") or DEFAULT_POOL_CIDR
-    block_size = read.number("CALICO_IPV4POOL_BLOCK_SIZE", DEFAULT_BLOCK_SIZE)
-    ipip = read.one_of("CALICO_IPV4POOL_IPIP", "never", _MODES)
-    vxlan = read.one_of("CALICO_IPV4POOL_VXLAN", "never", _MODES)
-    nat = read.one_of("CALICO_IPV4POOL_NAT_OUTGOING", "true", _BOOLEANS)
+def _kubernetes(read: _Reader, sources: tuple[AddressSource, ...], node: str) -> ApiServer | None:
+    """Where to ask, if a method is going to."""
+    if all(s.detected == NEVER or s.method.kind != KUBERNETES for s in sources):
+        return None
+    host = read.text("KUBERNETES_SERVICE_HOST")
+    if not host:
+        read.mistakes.append(
+            f"{KUBERNETES}: KUBERNETES_SERVICE_HOST is not set; ipamd must run in a pod for it"
+        )
+    port = read.whole("KUBERNETES_SERVICE_PORT", 443)
+    return ApiServer(host, port or 443, read.text("CALICO_K8S_NODE_REF", node))
+
+
+def _default_pools(read: _Reader) -> tuple[Pool, ...]:
+    """Unlike Calico we make no IPv6 pool of a random range: it must be named."""
     is_unwanted = read.one_of("NO_DEFAULT_POOLS", "false", _BOOLEANS)
+    pools = (_default_pool(read, 4, DEFAULT_POOL_CIDR), _default_pool(read, 6, "none"))
+    return () if is_unwanted else tuple(pool for pool in pools if pool)
+
+
+def _default_pool(read: _Reader, version: int, default_cidr: str) -> Pool | None:
+    """A pool, also looked at if it is not wanted: a mistake in it is one all the same."""
+    prefix = f"CALICO_IPV{version}POOL_"
+    text = read.text(f"{prefix}CIDR", default_cidr)
+    size = DEFAULT_BLOCK_SIZES[version]
+    block_size = read.whole(f"{prefix}BLOCK_SIZE", size) or size
+    ipip = read.one_of(f"{prefix}IPIP", "never", _MODES) if version == 4 else "Never"
+    vxlan = read.one_of(f"{prefix}VXLAN", "never", _MODES)
+    nat = read.one_of(f"{prefix}NAT_OUTGOING", "true" if version == 4 else "false", _BOOLEANS)
+    is_hidden = read.one_of(f"{prefix}DISABLE_BGP_EXPORT", "false", _BOOLEANS)
+    if text == "none":
+        return None
     try:
-        cidr = ipaddress.IPv4Network(text)
+        cidr = ipaddress.ip_network(text)
     except ValueError as error:
-        read.mistakes.append(f"CALICO_IPV4POOL_CIDR: {error}")
+        read.mistakes.append(f"{prefix}CIDR: {error}")
+        return None
+    if cidr.version != version:
+        read.mistakes.append(f"{prefix}CIDR: {text} is not a range of IPv{version}")
         return None
     pool = Pool(
-        name="default-ipv4-ippool",
+        name=f"default-ipv{version}-ippool",
         cidr=cidr,
-        block_size=block_size or int(DEFAULT_BLOCK_SIZE),
-        ipip_mode=str(ipip),
-        vxlan_mode=str(vxlan),
-        nat_outgoing=nat is True,
+        block_size=block_size,
+        node_selector=read.text(f"{prefix}NODE_SELECTOR", "all()"),
+        ipip_mode=ipip,
+        vxlan_mode=vxlan,
+        nat_outgoing=nat,
+        disable_bgp_export=is_hidden,
     )
-    read.mistakes += [f"CALICO_IPV4POOL_*: {mistake}" for mistake in pool.mistakes()]
-    return None if is_unwanted else pool
+    read.mistakes += [f"{prefix}*: {mistake}" for mistake in pool.mistakes()]
+    return pool
+
+
+def _history_dir(read: _Reader) -> Path | None:
+    """Here empty is not unset: it switches the history off."""
+    text = read.environment.get("OCICAT_HISTORY_DIR", "/var/lib/ocicat/history")
+    if text in ("", "none"):
+        return None
+    if not text.startswith("/"):
+        read.mistakes.append(f"OCICAT_HISTORY_DIR: {text!r} is neither a full path nor none")
+    return Path(text)
+
+
+def _metrics_address(read: _Reader) -> tuple[str, int] | None:
+    text = read.text("OCICAT_IPAMD_METRICS")
+    if not text:
+        return None
+    match = _METRICS.fullmatch(text)
+    try:
+        host = str(ipaddress.ip_address(match[2] or match[3])) if match else ""
+    except ValueError:
+        host = ""
+    port = int(match[4]) if match else 0
+    if not host or not 0 < port < 1 << 16:
+        read.mistakes.append(
+            f"OCICAT_IPAMD_METRICS: {text!r} is not address:port, e.g. 127.0.0.1:9098"
+        )
+    return host, port

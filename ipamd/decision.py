@@ -7,43 +7,59 @@ draft, and each has an outcome of its own: one that fails leaves no trace in the
 
 from collections.abc import Sequence
 
-from datamodel.errors import OcicatError
+from datamodel.errors import Invalid, OcicatError
 from datastore.store import MAX_OPERATIONS, Decision
-from ipamd.allocate import allocate, fence, prepare
+from ipamd.allocate import allocate
 from ipamd.draft import Draft, Unknown
-from ipamd.release import release
-from ipamd.request import Allocate, Outcome, Prepare, Release, Request, View
-
-# A request touches at most its handle, its endpoint, the handle of the pod's previous container and
-# one block; a claim adds an affinity, and the IPAM config once for all of them. That many requests
-# fit into one transaction, whatever they are.
-MAX_REQUESTS = (MAX_OPERATIONS - 1) // 5
+from ipamd.known import Known
+from ipamd.release import free, release
+from ipamd.request import Allocate, Fence, Free, Outcome, Prepare, Release, Request, Tidy, View
+from ipamd.tidy import fence, prepare, tidy
 
 
 def decide(view: View, requests: Sequence[Request]) -> Decision[list[Outcome]]:
-    """Decide all *requests*, in their order."""
-    draft = Draft(view)
+    """Decide *requests* in their order: as many as fit into one transaction, at least one.
+
+    The outcome is the list of theirs; those for which there is none wait for the next transaction.
+    """
+    draft = Draft(Known(view))
     outcomes: list[Outcome] = []
     needs: set[str] = set()
     for request in requests:
         attempt = draft.fork()
         try:
-            outcomes.append(_decide_one(attempt, request))
+            outcome = _decide_one(attempt, request)
         except Unknown as unknown:
             needs |= unknown.needs
             continue
         except OcicatError as error:
             outcomes.append(error)
             continue
+        if attempt.operations > MAX_OPERATIONS:
+            if not outcomes:
+                outcomes.append(Invalid(_TOO_LARGE.format(request, attempt.operations)))
+            break
+        outcomes.append(outcome)
         draft = attempt
     if needs:
         return Decision([], needs=frozenset(needs))
     return Decision(outcomes, draft.finish())
 
 
+_TOO_LARGE = f"{{}}: touches {{}} keys; one transaction has at most {MAX_OPERATIONS}"
+
+
 def _decide_one(draft: Draft, request: Request) -> Outcome:
-    if isinstance(request, Allocate):
-        return allocate(draft, request)
-    if isinstance(request, Release):
-        return release(draft, request)
-    return prepare(draft, request) if isinstance(request, Prepare) else fence(draft)
+    match request:
+        case Allocate():
+            return allocate(draft, request)
+        case Release():
+            return release(draft, request)
+        case Free():
+            return free(draft, request)
+        case Prepare():
+            return prepare(draft, request)
+        case Tidy():
+            return tidy(draft, request)
+        case Fence():
+            return fence(draft, request)

@@ -3,10 +3,8 @@
 Pure: no I/O. Every key that is looked at is expected to be unchanged when the transaction runs.
 """
 
-import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 from datamodel.affinity import Affinity
 from datamodel.block import Block
@@ -14,7 +12,7 @@ from datamodel.errors import Invalid
 from datamodel.pool import Network
 from datastore import codec, keys
 from datastore.store import Change
-from ipamd.request import View
+from ipamd.known import Known, remember_block
 
 
 class Unknown(Exception):
@@ -25,26 +23,11 @@ class Unknown(Exception):
         self.needs = frozenset(needs)
 
 
-def owned(entries: Iterable[str], prefix: str) -> list[Network]:
-    """The blocks that affinities below *prefix* name, in key order; what is no block is skipped."""
-    cidrs = []
-    for key in sorted(entries):
-        if key.startswith(prefix):
-            with contextlib.suppress(Invalid):
-                cidrs.append(keys.cidr_of(key))
-    return cidrs
-
-
-@lru_cache(maxsize=256)
-def _decode_block(key: str, value: bytes) -> Block:
-    return codec.decode_block(key, value)
-
-
 @dataclass
 class Draft:
     """What is to be written so far. ``fork`` it to try a request that may fail half-way."""
 
-    view: View
+    known: Known
     expect: dict[str, int] = field(default_factory=dict)
     put: dict[str, bytes] = field(default_factory=dict)
     delete: set[str] = field(default_factory=set)
@@ -60,10 +43,23 @@ class Draft:
             blocks=dict(self.blocks),
         )
 
+    @property
+    def node(self) -> str:
+        """This node."""
+        return self.known.view.node
+
+    @property
+    def operations(self) -> int:
+        """At most so many operations or comparisons will the transaction have."""
+        return max(len(self.expect), len(self.put) + len(self.delete) + len(self.blocks))
+
+    # ---- single keys ---------------------------------------------------------------------------
+
     def value(self, key: str, *, assume_absent: bool = False) -> bytes | None:
         """What *key* will hold once the draft is written; ``None``: nothing.
 
         Args:
+            key: not of a block that the draft changes (``block``).
             assume_absent: guess that an unknown key does not exist; if that is wrong, the
                 transaction is rejected and tells what the key holds.
 
@@ -74,15 +70,26 @@ class Draft:
             return self.put[key]
         if key in self.delete:
             return None
-        entry = self.view.mirrored.get(key) or self.view.facts.get(key)
+        view = self.known.view
+        entry = view.mirrored.get(key) or view.facts.get(key)
         if entry is None and not assume_absent and not self._is_known(key):
             raise Unknown([key])
         self.expect[key] = entry.revision if entry else 0
         return entry.value if entry else None
 
     def _is_known(self, key: str) -> bool:
-        return key in self.view.facts or key.startswith(
-            (keys.POOLS, keys.IPAM_CONFIG, f"{keys.ALL_AFFINITIES}{self.view.node}/")
+        node = self.node
+        return (
+            key in self.known.view.facts
+            or key == keys.node(node)
+            or key.startswith(
+                (
+                    keys.POOLS,
+                    keys.RESERVATIONS,
+                    keys.IPAM_CONFIG,
+                    f"{keys.ALL_AFFINITIES}{node}/",
+                )
+            )
         )
 
     def write(self, key: str, value: bytes) -> None:
@@ -95,24 +102,34 @@ class Draft:
         if self.put.pop(key, None) is None or self.expect[key]:
             self.delete.add(key)
 
-    def own_blocks(self, version: int) -> list[Block]:
-        """The blocks that are this node's, by affinity and by their own word, in key order."""
-        cidrs = owned(self.view.mirrored, keys.affinities(self.view.node, version))
-        fresh = [c for c in self.blocks if c.version == version and c not in cidrs]
-        blocks = [self._peek(cidr) for cidr in (*cidrs, *fresh)]
-        return [block for block in blocks if block and block.host == self.view.node]
+    # ---- blocks --------------------------------------------------------------------------------
 
-    def _peek(self, cidr: Network) -> Block | None:
+    def own_blocks(self, version: int) -> Iterator[Block]:
+        """The blocks that are this node's, by affinity and by their own word, in key order."""
+        affine = self.known.affine[version]
+        fresh = [c for c in self.blocks if c.version == version and c not in affine]
+        for cidr in (*affine, *fresh):
+            block = self.peek(cidr)
+            if block is not None and block.host == self.node:
+                yield block
+
+    def followed_blocks(self) -> Iterator[Block]:
+        """Every block of which we are told: own ones and those that the node borrowed from."""
+        followed = self.known.mirrored_blocks
+        for cidr in (*followed, *(c for c in self.blocks if c not in followed)):
+            block = self.peek(cidr)
+            if block is not None:
+                yield block
+
+    def peek(self, cidr: Network) -> Block | None:
         """A block without expecting it to stay as it is: one that is only looked at.
 
         ``None`` if there is none, or if somebody wrote it wrongly: the others serve on.
         """
         if cidr in self.blocks:
             return self.blocks[cidr]
-        key = keys.block(cidr)
-        entry = self.view.mirrored.get(key)
         try:
-            return _decode_block(key, entry.value) if entry else None
+            return self.known.block(keys.block(cidr))
         except Invalid:
             return None
 
@@ -121,12 +138,12 @@ class Draft:
 
         Raises:
             Unknown: it must be read first.
+            Invalid: somebody wrote it wrongly.
         """
         if cidr in self.blocks:
             return self.blocks[cidr]
         key = keys.block(cidr)
-        value = self.value(key)
-        return None if value is None else _decode_block(key, value)
+        return None if self.value(key) is None else self.known.block(key)
 
     def change(self, block: Block) -> None:
         """Have the block stored as *block*; once, however often it changes in this draft."""
@@ -134,32 +151,69 @@ class Draft:
             self.value(keys.block(block.cidr))
         self.blocks[block.cidr] = block
 
+    # ---- affinities ----------------------------------------------------------------------------
+
     def confirm(self, cidr: Network) -> None:
         """Finish a claim of *cidr* that broke off, or undo a release that is under way.
 
         As Calico does before it uses a block, since nobody is told of an unconfirmed one. Change
         the block, too: whoever is releasing it then finds that he was too late.
         """
-        key = keys.affinity(self.view.node, cidr)
-        entry = self.view.mirrored.get(key)
-        if (
-            entry
-            and key not in self.put
-            and not codec.decode_affinity(key, entry.value).is_confirmed
-        ):
+        key = keys.affinity(self.node, cidr)
+        entry = self.known.view.mirrored.get(key)
+        is_confirmed = entry and codec.decode_affinity(key, entry.value).is_confirmed
+        if key not in self.put and not is_confirmed:
             self.value(key)
-            self.write(key, codec.encode_affinity(Affinity(self.view.node, cidr)))
+            self.write(key, codec.encode_affinity(Affinity(self.node, cidr)))
 
-    def claim(self, cidr: Network) -> Block:
-        """Make *cidr* a block of this node: affinity and block in the one transaction."""
-        node, now = self.view.node, self.view.now
-        affinity = Affinity(node, cidr)
-        affinity_key = keys.affinity(node, cidr)
-        self.value(affinity_key)
-        self.write(affinity_key, codec.encode_affinity(affinity))
+    def claim(self, cidr: Network, pool: str) -> Block:
+        """Make *cidr* a block of this node: affinity and block in the one transaction.
+
+        It fails if the pool or the node is changed meanwhile: neither a pool that was disabled nor
+        a node that was deleted may get a new block.
+
+        Raises:
+            Invalid: the node is not registered.
+        """
+        for guard in (keys.pool(pool), keys.node(self.known.node.name)):
+            self.value(guard)
+        self._write_affinity(cidr)
         self.value(keys.block(cidr), assume_absent=True)
-        self.blocks[cidr] = Block.new(cidr, node, int(now.timestamp() * 1e6) * 1000)
+        now_ns = int(self.known.view.now.timestamp() * 1e6) * 1000
+        self.blocks[cidr] = Block.new(cidr, self.node, now_ns)
         return self.blocks[cidr]
+
+    def take_over(self, block: Block) -> Block:
+        """Make an empty block of somebody else, or of nobody, a block of this node.
+
+        Its sequence numbers go on above the old ones.
+
+        Raises:
+            Unknown: the old affinity must be read first.
+        """
+        if block.host is not None and block.host != self.node:
+            old = keys.affinity(block.host, block.cidr)
+            if self.value(old) is not None:
+                self.remove(old)
+        now_ns = int(self.known.view.now.timestamp() * 1e6) * 1000
+        self._write_affinity(block.cidr)
+        fresh = Block.new(block.cidr, self.node, max(now_ns, block.sequence_number + 1))
+        self.change(fresh)
+        return self.blocks[block.cidr]
+
+    def _write_affinity(self, cidr: Network) -> None:
+        key = keys.affinity(self.node, cidr)
+        self.value(key)
+        self.write(key, codec.encode_affinity(Affinity(self.node, cidr)))
+
+    def give_up(self, cidr: Network) -> None:
+        """End this node's affinity to *cidr*; an empty block goes, a used one becomes nobody's."""
+        key = keys.affinity(self.node, cidr)
+        if self.value(key) is not None:
+            self.remove(key)
+        block = self.block(cidr)
+        if block is not None and block.host == self.node:
+            self.change(replace(block, affinity=None))
 
     def finish(self) -> Change:
         """The draft as one transaction."""
@@ -167,10 +221,11 @@ class Draft:
         for cidr, block in self.blocks.items():
             key = keys.block(cidr)
             is_new = not self.expect[key]
-            if block.affinity is None and not block.in_use:
-                delete.add(key)  # nobody's and empty: Calico deletes it too
-            elif is_new and not block.in_use:
-                put[key] = codec.encode_block(block)
-            else:
-                put[key] = codec.encode_block(block.next_write())
+            if block.affinity is None and block.is_empty:
+                if not is_new:
+                    delete.add(key)  # nobody's and empty: Calico deletes it too
+                continue
+            stored = block if is_new and not block.in_use else block.next_write()
+            put[key] = codec.encode_block(stored)
+            remember_block(key, put[key], stored)
         return Change(self.expect, put, frozenset(delete))

@@ -1,16 +1,16 @@
-"""Takes back whatever an attachment holds: addresses, handle and endpoint.
+"""Takes back whatever an attachment or a handle holds: addresses, handle and endpoint.
 
 Pure: no I/O.
 """
 
 from datamodel.attachment import Attachment, Pod
-from datamodel.block import Block
+from datamodel.block import Address, Block
 from datamodel.endpoint import EndpointId
 from datamodel.errors import Invalid
 from datastore import codec, keys
 from ipamd.allocate import held_by_another, holding_blocks
 from ipamd.draft import Draft
-from ipamd.request import Grant, Release, Released
+from ipamd.request import Free, Grant, Release, Released
 
 
 def release(draft: Draft, request: Release) -> Released:
@@ -23,23 +23,48 @@ def release(draft: Draft, request: Release) -> Released:
     """
     attachment = request.attachment
     handle_id = attachment.handle_id
-    handle_key = keys.handle(handle_id)
-    has_handle = draft.value(handle_key) is not None
-    grants: list[Grant] = []
-    pod = request.pod
-    for version in (4, 6):
-        for block in holding_blocks(draft, handle_id, version):
-            pod = pod or _pod_of(block, handle_id)
-            changed, freed = block.release(handle_id)
-            draft.change(changed)
-            grants += [Grant(address, block.cidr) for address in freed]
-    if has_handle:
-        draft.remove(handle_key)
-    _remove_endpoint(draft, attachment, pod)
-    return Released(tuple(grants))
+    draft.value(keys.handle(handle_id))
+    blocks = holding_blocks(draft, handle_id)
+    pod = request.pod or next((p for b in blocks if (p := pod_of(b, handle_id))), None)
+    grants = _release(draft, handle_id, blocks)
+    remove_endpoint(draft, attachment, pod)
+    return Released(grants)
 
 
-def _pod_of(block: Block, handle_id: str) -> Pod | None:
+def free(draft: Draft, request: Free) -> Released:
+    """Add to *draft* what takes back a handle's addresses, if they are exactly those seen.
+
+    Raises:
+        Unknown: handle and endpoint must be read first.
+    """
+    handle_id = request.handle_id
+    draft.value(keys.handle(handle_id))
+    blocks = holding_blocks(draft, handle_id)
+    held: dict[Address, int] = {}
+    for block in blocks:
+        held |= block.sequences_of(handle_id)
+    if held != request.seen:
+        return Released()
+    pod = next((p for b in blocks if (p := pod_of(b, handle_id))), None)
+    grants = _release(draft, handle_id, blocks)
+    if attachment := Attachment.of_handle(handle_id):
+        remove_endpoint(draft, attachment, pod)
+    return Released(grants)
+
+
+def _release(draft: Draft, handle_id: str, blocks: list[Block]) -> tuple[Grant, ...]:
+    now, cooldown_s = draft.known.view.now, draft.known.cooldown_s
+    grants = []
+    for block in blocks:
+        changed, freed = block.release(handle_id, now=now, cooldown_s=cooldown_s)
+        draft.change(changed)
+        grants += [Grant(address, block.cidr) for address in freed]
+    if draft.value(keys.handle(handle_id)) is not None:
+        draft.remove(keys.handle(handle_id))
+    return tuple(grants)
+
+
+def pod_of(block: Block, handle_id: str) -> Pod | None:
     """The pod that an allocation was for; a DEL need not say it."""
     for attribute in block.attributes:
         secondary = attribute.secondary or {}
@@ -48,9 +73,9 @@ def _pod_of(block: Block, handle_id: str) -> Pod | None:
     return None
 
 
-def _remove_endpoint(draft: Draft, attachment: Attachment, pod: Pod | None) -> None:
+def remove_endpoint(draft: Draft, attachment: Attachment, pod: Pod | None) -> None:
     """Remove the attachment's endpoint; that of a newer sandbox or another network stays."""
-    where = EndpointId.of(draft.view.node, attachment, pod)
+    where = EndpointId.of(draft.node, attachment, pod)
     key = keys.endpoint(where.namespace, where.name)
     value = draft.value(key)
     if value is None:

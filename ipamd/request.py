@@ -4,10 +4,10 @@ Pure: no I/O, no behaviour.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from datamodel.attachment import Attachment, Pod
+from datamodel.attachment import Attachment, Kernel, Pod
 from datamodel.block import Address
 from datamodel.errors import OcicatError
 from datamodel.pool import Network
@@ -21,13 +21,18 @@ class View:
 
     node: str
     now: datetime
-    # What the mirror follows: pools, IPAM config, this node's affinities and their blocks.
-    # A key of that kind that is not here does not exist.
+    # What the mirror follows: pools, reservations, IPAM config, this node, its affinities and their
+    # blocks, and blocks it borrowed from. A key of that kind that is not here does not exist.
     mirrored: Mapping[str, Entry]
     # Other keys (handles, endpoints, foreign blocks); None: known to be absent.
     facts: Mapping[str, Entry | None]
     # Prefix of one family's blocks -> keys of all the cluster's blocks, once a claim had to know.
     claimed: Mapping[str, frozenset[str]]
+    # Keys of foreign blocks that were read a moment ago and have nothing for us.
+    passed: frozenset[str] = frozenset()
+    # What links have though nobody recorded it: it is not given out.
+    in_use: frozenset[Address] = frozenset()
+    may_claim: bool = True  # False: the store was restored, other nodes record their blocks first
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +42,24 @@ class Link:
     interface_name: str
     mac: str
     profiles: tuple[str, ...]
+    kernel: Kernel | None = None  # where it was made; None: reconcile leaves the addresses alone
 
 
 @dataclass(frozen=True, slots=True)
 class Allocate:
-    """Give the attachment one address of a family: the one it holds, or a free one."""
+    """Give the attachment one address of each family: those it holds, or free ones; all or none."""
 
     attachment: Attachment
     pod: Pod | None
     link: Link | None  # None: another plugin wires the container; no endpoint is written
-    pools: tuple[str, ...]  # names or CIDRs, in order of preference; empty: any
     stamp: Stamp
-    version: int = 4
+    versions: tuple[int, ...] = (4,)
+    # Names or CIDRs by family, in order of preference; none: any pool.
+    pools: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    addresses: tuple[Address, ...] = ()  # exactly these, at most one of each family
+    namespace_labels: Mapping[str, str] = field(default_factory=dict)
+    # The kernel has it so already: it is recorded whatever strict affinity and limits say.
+    is_recovery: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,14 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Free:
+    """Take back what a handle holds, if it still holds exactly what was seen: for reconcile."""
+
+    handle_id: str
+    seen: Mapping[Address, int]  # every address it held, and the sequence number of each
+
+
+@dataclass(frozen=True, slots=True)
 class Prepare:
     """See to it that the node owns a block, so that its route is known before the first pod."""
 
@@ -67,11 +86,20 @@ class Prepare:
 
 
 @dataclass(frozen=True, slots=True)
+class Tidy:
+    """Mend half-claims, end cooldowns that are over, give back *surplus* blocks that are empty."""
+
+    surplus: frozenset[Network] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Fence:
-    """Rewrite the node's blocks, so that a commit that was given up comes too late.
+    """Rewrite one of the node's blocks, so that a commit that was given up comes too late.
 
     etcd may carry it out after our deadline; it then finds another revision than it expects.
     """
+
+    block: Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +112,23 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The answer to ``Allocate`` (and, without addresses, to ``Prepare``)."""
+    """The answer to ``Allocate``."""
 
-    grants: tuple[Grant, ...] = ()
+    grants: tuple[Grant, ...]
     superseded: str = ""  # container that had the pod's endpoint before and still holds addresses
 
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """The answer to ``Release``: what was held until now."""
+    """The answer to ``Release`` and ``Free``: what was held until now."""
 
     grants: tuple[Grant, ...] = ()
 
 
-Request = Allocate | Release | Prepare | Fence
-Outcome = Granted | Released | OcicatError
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The answer to ``Prepare``, ``Tidy`` and ``Fence``."""
+
+
+Request = Allocate | Release | Free | Prepare | Tidy | Fence
+Outcome = Granted | Released | Done | OcicatError

@@ -3,33 +3,35 @@
 Edge: gRPC. One log line per request, when it ends.
 """
 
+import asyncio
+import contextlib
 import functools
 import logging
-import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import grpc.aio
 
-from datamodel.attachment import Attachment, Pod
-from datamodel.block import Block
+from datamodel.attachment import Attachment
 from datamodel.endpoint import EndpointId
-from datamodel.errors import Invalid, OcicatError, Unsupported
+from datamodel.errors import OcicatError, Unavailable
 from datastore import codec, keys
 from datastore.codec import Stamp
-from datastore.mirror import Mirror
-from datastore.store import Store
 from ipam_api import ipam_pb2, ipam_pb2_grpc
+from ipam_api.messages import report_message, report_of
 from ipam_api.status import OURS_METADATA, status_of
-from ipamd.allocator import Allocator
-from ipamd.request import Allocate, Grant, Granted, Link, Release, Released
+from ipamd.daemon import Daemon
+from ipamd.history_answer import get_history
+from ipamd.messages import address_messages, allocate_of, held_messages, release_of
+from ipamd.request import Granted, Released
 
 log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT_S = 10.0
+LOGGED_CHARS = 300  # of a handle
 ANSWER_MARGIN_S = 0.2  # our own answer must be there before the caller's deadline
 
 Answer = TypeVar("Answer")
@@ -45,12 +47,12 @@ def _served(method: Method[Answer]) -> Method[Answer]:
         begun = time.monotonic()
         verb, who = method.__name__.lower(), _who(request)
         try:
-            answer = await method(self, request, context)
+            with self._daemon.metrics.request(verb):
+                answer = await method(self, request, context)
         except OcicatError as error:
-            log.warning("%s %s refused=%r took_ms=%d", verb, who, str(error), _ms(begun))
+            log.warning("%s%s refused=%r took_ms=%d", verb, who, str(error), _ms(begun))
             await context.abort(status_of(error), str(error), OURS_METADATA)
-        addresses = ",".join(a.address for a in getattr(answer, "addresses", ()))
-        log.info("%s %s addresses=%s took_ms=%d", verb, who, addresses, _ms(begun))
+        log.info("%s%s%s took_ms=%d", verb, who, _what(answer), _ms(begun))
         return answer
 
     return serve
@@ -59,31 +61,20 @@ def _served(method: Method[Answer]) -> Method[Answer]:
 class IpamServicer(ipam_pb2_grpc.IpamServicer):
     """What proto/ocicat/ipam/v1/ipam.proto promises."""
 
-    def __init__(self, node: str, allocator: Allocator, mirror: Mirror, store: Store) -> None:
-        self._node = node
-        self._allocator = allocator
-        self._mirror = mirror
-        self._store = store
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
 
     @_served
     async def Allocate(
         self, request: ipam_pb2.AllocateRequest, context: Context
     ) -> ipam_pb2.AllocateResponse:
         """Give the attachment its addresses."""
-        if request.ipv6 or not request.ipv4:
-            raise Unsupported("assign_ipv6: only IPv4 is served yet; set assign_ipv4 alone")
-        wanted = Allocate(
-            attachment=_attachment(request.attachment),
-            pod=_pod(request),
-            link=_link(request),
-            pools=tuple(request.ipv4_pools),
-            stamp=Stamp(str(uuid.uuid4()), datetime.now(UTC)),
-        )
-        granted = await self._allocator.submit(wanted, _time_left(context))
+        wanted = allocate_of(request, Stamp(str(uuid.uuid4()), datetime.now(UTC)))
+        granted = await self._daemon.allocator.submit(wanted, _time_left(context))
         assert isinstance(granted, Granted)
         return ipam_pb2.AllocateResponse(
-            addresses=_addresses(granted.grants),
-            node=self._node,
+            addresses=address_messages(granted.grants),
+            node=self._daemon.node,
             superseded_container_id=granted.superseded,
         )
 
@@ -92,27 +83,27 @@ class IpamServicer(ipam_pb2_grpc.IpamServicer):
         self, request: ipam_pb2.ReleaseRequest, context: Context
     ) -> ipam_pb2.ReleaseResponse:
         """Take back what the attachment holds."""
-        wanted = Release(_attachment(request.attachment), _pod(request))
-        released = await self._allocator.submit(wanted, _time_left(context))
+        released = await self._daemon.allocator.submit(release_of(request), _time_left(context))
         assert isinstance(released, Released)
-        return ipam_pb2.ReleaseResponse(addresses=_addresses(released.grants))
+        return ipam_pb2.ReleaseResponse(addresses=address_messages(released.grants))
 
     @_served
     async def Get(self, request: ipam_pb2.GetRequest, context: Context) -> ipam_pb2.GetResponse:
         """Say what the attachment holds, read from the store."""
-        attachment = _attachment(request.attachment)
-        where = EndpointId.of(self._node, attachment, _pod(request))
+        wanted = release_of(request)
+        attachment = wanted.attachment
+        where = EndpointId.of(self._daemon.node, attachment, wanted.pod)
         handle_key = keys.handle(attachment.handle_id)
         endpoint_key = keys.endpoint(where.namespace, where.name)
-        first = await self._store.read(handle_key, endpoint_key)
-        answer = ipam_pb2.GetResponse(node=self._node)
+        first = await self._daemon.store.read(handle_key, endpoint_key)
+        answer = ipam_pb2.GetResponse(node=self._daemon.node)
         if handle := first.entries.get(handle_key):
             block_keys = [keys.block(c) for c in codec.decode_handle(handle_key, handle.value)]
-            blocks = await self._store.read(*block_keys) if block_keys else first
+            blocks = await self._daemon.store.read(*block_keys) if block_keys else first
             for key in block_keys:
                 if found := blocks.entries.get(key):
                     block = codec.decode_block(key, found.value)
-                    answer.addresses.extend(_held(block, attachment.handle_id))
+                    answer.addresses.extend(held_messages(block, attachment.handle_id))
         if entry := first.entries.get(endpoint_key):
             endpoint = codec.decode_endpoint(endpoint_key, entry.value)
             if endpoint.container_id == attachment.container_id:
@@ -126,20 +117,53 @@ class IpamServicer(ipam_pb2_grpc.IpamServicer):
         self, request: ipam_pb2.StatusRequest, context: Context
     ) -> ipam_pb2.StatusResponse:
         """Say which blocks the node owns."""
-        blocks = [
-            codec.decode_block(key, entry.value)
-            for key, entry in sorted(self._mirror.entries.items())
-            if key.startswith(keys.ALL_BLOCKS)
-        ]
+        blocks = sorted(self._daemon.reconciler.blocks(), key=lambda b: (b.cidr.version, b.cidr))
         return ipam_pb2.StatusResponse(
-            node=self._node,
-            revision=self._mirror.revision,
+            node=self._daemon.node,
+            revision=self._daemon.mirror.revision,
+            waits_for=self._daemon.allocator.waits_for,
+            findings=self._daemon.reconciler.findings,
             blocks=[
                 ipam_pb2.Block(cidr=str(b.cidr), size=len(b.allocations), in_use=b.in_use)
                 for b in blocks
-                if b.host == self._node
+                if b.host == self._daemon.node
             ],
         )
+
+    @_served
+    async def Report(
+        self, request: ipam_pb2.ReportRequest, context: Context
+    ) -> ipam_pb2.ReportResponse:
+        """Take notice of the kernel's links."""
+        async with _deadline(context):
+            await self._daemon.reconciler.take(report_of(request))
+        return ipam_pb2.ReportResponse()
+
+    async def WatchReports(
+        self, request: ipam_pb2.WatchReportsRequest, context: Context
+    ) -> AsyncIterator[ipam_pb2.ReportWanted]:
+        """Say when a report is wanted."""
+        async for _ in self._daemon.reconciler.wanted():
+            yield ipam_pb2.ReportWanted()
+
+    @_served
+    async def GetReport(
+        self, request: ipam_pb2.GetReportRequest, context: Context
+    ) -> ipam_pb2.GetReportResponse:
+        """Say what the kernel was last reported to have."""
+        async with _deadline(context):
+            report, age_s = await self._daemon.reconciler.last_report(fresh=request.fresh)
+        if report is None:
+            return ipam_pb2.GetReportResponse()
+        return ipam_pb2.GetReportResponse(report=report_message(report), age_s=age_s)
+
+    @_served
+    async def GetHistory(
+        self, request: ipam_pb2.GetHistoryRequest, context: Context
+    ) -> ipam_pb2.GetHistoryResponse:
+        """Say who held what, and when."""
+        async with _deadline(context):
+            return await get_history(self._daemon.history, request)
 
 
 def _ms(begun: float) -> int:
@@ -147,13 +171,23 @@ def _ms(begun: float) -> int:
 
 
 def _who(request: Any) -> str:
-    attachment = getattr(request, "attachment", None)
-    if attachment is None:
+    """Whose request it is, for the log; what nobody has checked yet included."""
+    if isinstance(request, ipam_pb2.ReportRequest):
+        return f" links={len(request.links)} complete={request.is_complete}"
+    message = getattr(request, "attachment", None)
+    if message is None:
         return ""
-    return (
-        f"network={attachment.network} container={attachment.container_id} "
-        f"ifname={attachment.ifname}"
-    )
+    attachment = Attachment(message.network, message.container_id, message.ifname)
+    handle = "".join(c if c.isprintable() else "?" for c in attachment.handle_id[:LOGGED_CHARS])
+    return f" handle={handle.replace(' ', '?')}"
+
+
+def _what(answer: Any) -> str:
+    addresses = getattr(answer, "addresses", ())
+    if not addresses:
+        return ""
+    blocks = dict.fromkeys(a.block for a in addresses)
+    return f" address={','.join(a.address for a in addresses)} block={','.join(blocks)}"
 
 
 def _time_left(context: Context) -> float:
@@ -161,51 +195,11 @@ def _time_left(context: Context) -> float:
     return DEFAULT_TIMEOUT_S if left is None else max(0.0, left - ANSWER_MARGIN_S)
 
 
-# The CNI specification's rules; they also keep keys in etcd well-formed.
-IFNAME_MAX_BYTES = 15
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
-_IFNAME = re.compile(r"[^/:\s]+")
-
-
-def _attachment(message: ipam_pb2.Attachment) -> Attachment:
-    wrong = [
-        f"{field} {value!r} is not valid"
-        for field, value, rule in (
-            ("network", message.network, _NAME),
-            ("container_id", message.container_id, _NAME),
-            ("ifname", message.ifname, _IFNAME),
-        )
-        if not rule.fullmatch(value)
-    ]
-    if len(message.ifname.encode()) > IFNAME_MAX_BYTES:
-        wrong.append(f"ifname {message.ifname!r} is too long")
-    if wrong:
-        raise Invalid(f"attachment: {'; '.join(wrong)}")
-    return Attachment(message.network, message.container_id, message.ifname)
-
-
-def _pod(request: Any) -> Pod | None:
-    if not request.HasField("pod"):
-        return None
-    pod = Pod(request.pod.namespace, request.pod.name)
-    if not (_NAME.fullmatch(pod.namespace) and _NAME.fullmatch(pod.name)):
-        raise Invalid(f"pod: {pod.namespace}/{pod.name} is not a valid name")
-    return pod
-
-
-def _link(request: ipam_pb2.AllocateRequest) -> Link | None:
-    if not request.HasField("endpoint"):
-        return None
-    endpoint = request.endpoint
-    return Link(endpoint.interface_name, endpoint.mac, tuple(endpoint.profiles))
-
-
-def _addresses(grants: tuple[Grant, ...]) -> list[ipam_pb2.Address]:
-    return [ipam_pb2.Address(address=str(g.address), block=str(g.block)) for g in grants]
-
-
-def _held(block: Block, handle_id: str) -> list[ipam_pb2.Address]:
-    return [
-        ipam_pb2.Address(address=str(block.address(ordinal)), block=str(block.cidr))
-        for ordinal in block.held_by(handle_id)
-    ]
+@contextlib.asynccontextmanager
+async def _deadline(context: Context) -> AsyncIterator[None]:
+    """End what takes longer than the caller waits."""
+    try:
+        async with asyncio.timeout(_time_left(context)):
+            yield
+    except TimeoutError as error:
+        raise Unavailable("ipamd: not done in time; look into its log") from error

@@ -22,8 +22,9 @@ from datastore import codec, keys
 from datastore.memory import MemoryStore
 from datastore.mirror import Mirror, within
 from datastore.store import Change, Decision, Entry, Store
-from ipamd.allocator import Allocator, ranges_of
+from ipamd.allocator import Allocator
 from ipamd.decision import decide
+from ipamd.facts import ranges_of
 from ipamd.request import Allocate, Link, Outcome, Release, Request, View
 
 NODE = "node-1"
@@ -44,7 +45,9 @@ def an_attachment(container_id: str = "c1", ifname: str = "eth0") -> Attachment:
 def an_allocate(
     container_id: str = "c1", pod: str | None = "web-0", ifname: str = "eth0", **rest: Any
 ) -> Allocate:
-    fields = {"link": LINK, "pools": (), "stamp": STAMP, **rest}
+    if "pools" in rest and not isinstance(rest["pools"], dict):
+        rest["pools"] = {4: rest["pools"], 6: ()}
+    fields = {"link": LINK, "stamp": STAMP, **rest}
     return Allocate(
         attachment=an_attachment(container_id, ifname),
         pod=Pod("default", pod) if pod else None,
@@ -109,10 +112,12 @@ class Stored:
 def a_store(*pools: Pool, nodes: tuple[str, ...] = (NODE,), **more: bytes) -> Stored:
     """A store that knows some nodes and pools, and holds no address."""
     return Stored(1, {}).having(
-        **{keys.IPAM_CONFIG: codec.DEFAULT_IPAM_CONFIG},
-        **{keys.node(name): codec.encode_node(Node(name), STAMP) for name in nodes},
-        **{keys.pool(pool.name): codec.encode_pool(pool, STAMP) for pool in pools or (a_pool(),)},
-        **more,
+        **{
+            keys.IPAM_CONFIG: codec.DEFAULT_IPAM_CONFIG,
+            **{keys.node(name): codec.encode_node(Node(name), STAMP) for name in nodes},
+            **{keys.pool(p.name): codec.encode_pool(p, STAMP) for p in pools or (a_pool(),)},
+            **more,
+        }
     )
 
 
@@ -136,12 +141,16 @@ def a_view(stored: Stored, node: str = NODE, **rest: Any) -> View:
     )
 
 
-def decided(stored: Stored, *requests: Request, node: str = NODE) -> Decision[list[Outcome]]:
+def decided(
+    stored: Stored, *requests: Request, node: str = NODE, **rest: Any
+) -> Decision[list[Outcome]]:
     """Decide, and again with what was missing or guessed wrongly, until it would be committed."""
     facts: dict[str, Entry | None] = {}
     claimed: dict[str, frozenset[str]] = {}
+    on_needs = rest.pop("on_needs", lambda needs: None)
     while True:
-        decision = decide(a_view(stored, node, facts=facts, claimed=claimed), requests)
+        decision = decide(a_view(stored, node, facts=facts, claimed=claimed, **rest), requests)
+        on_needs(decision.needs)
         for need in decision.needs:
             if need.endswith("/"):
                 claimed[need] = frozenset(stored.below(need))
@@ -153,9 +162,11 @@ def decided(stored: Stored, *requests: Request, node: str = NODE) -> Decision[li
             return decision
 
 
-def settled(stored: Stored, *requests: Request, node: str = NODE) -> tuple[Stored, list[Outcome]]:
+def settled(
+    stored: Stored, *requests: Request, node: str = NODE, **rest: Any
+) -> tuple[Stored, list[Outcome]]:
     """The store after the requests, and their outcomes."""
-    decision = decided(stored, *requests, node=node)
+    decision = decided(stored, *requests, node=node, **rest)
     if not (decision.change.put or decision.change.delete):
         return stored, decision.outcome
     return stored.with_change(decision.change), decision.outcome
@@ -173,6 +184,7 @@ def revision_of(stored: Stored, key: str) -> int:
 class Serving:
     """The parts of one node's ipamd that matter for addresses."""
 
+    store: Store
     allocator: Allocator
     mirror: Mirror
 
@@ -181,13 +193,20 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(store: Store, node: str = NODE) -> AsyncIterator[Serving]:
-    """Run a node's mirror and allocator within the block; afterwards they are as if killed."""
+async def serving(
+    store: Store, node: str = NODE, *, is_open: bool = True, now: datetime = NOW
+) -> AsyncIterator[Serving]:
+    """Run a node's mirror and allocator within the block; afterwards they are as if killed.
+
+    *is_open*: as if the kernel had been reported to have no link.
+    """
     mirror = Mirror(store, ranges_of(node))
-    allocator = Allocator(store, mirror, node, lambda: NOW)
+    allocator = Allocator(store, mirror, node, lambda: now)
+    if is_open:
+        allocator.open(0)
     tasks = [asyncio.create_task(work) for work in (mirror.run(), allocator.run())]
     try:
-        yield Serving(allocator, mirror)
+        yield Serving(store, allocator, mirror)
         assert not any(task.done() for task in tasks), "ipamd ended by itself"
     finally:
         for task in tasks:

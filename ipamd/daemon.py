@@ -1,0 +1,41 @@
+"""The parts of one node's ipamd, put together.
+
+No I/O by itself; ``__main__.py`` runs them.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from datastore.mirror import Mirror
+from datastore.store import Store
+from ipamd.allocator import Allocator
+from ipamd.config import Config
+from ipamd.facts import ranges_of
+from ipamd.historian import History
+from ipamd.metrics import MeteredStore, Metrics
+from ipamd.reconciler import Pace, Reconciler
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """What the service and the metrics look into."""
+
+    node: str
+    store: Store
+    mirror: Mirror
+    allocator: Allocator
+    reconciler: Reconciler
+    history: History
+    metrics: Metrics
+
+    @classmethod
+    def of(cls, config: Config, store: Store) -> "Daemon":
+        """Put together what works on *store*."""
+        metrics = Metrics()
+        metered = MeteredStore(store, metrics)
+        history = History(config.history_dir, config.history_bytes, config.node)
+        mirror = Mirror(metered, ranges_of(config.node), history.observe)
+        allocator = Allocator(metered, mirror, config.node, lambda: datetime.now(UTC))
+        pace = Pace(config.reconcile_period_s, config.leak_grace_s)
+        reconciler = Reconciler(metered, mirror, allocator, config.node, pace)
+        return cls(config.node, metered, mirror, allocator, reconciler, history, metrics)

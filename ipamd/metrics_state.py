@@ -1,0 +1,177 @@
+"""Shows ipamd's state as metrics, read off when somebody asks, and serves all metrics over HTTP.
+
+Edge: prometheus_client, HTTP. A thread of its own serves; what it shows is read on the event loop,
+where nothing changes meanwhile. Only this node's blocks are named, so the series are few.
+"""
+
+import asyncio
+import concurrent.futures
+import logging
+from collections.abc import Container
+from datetime import UTC, datetime
+
+from prometheus_client import start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from datamodel.block import Block
+from datamodel.errors import Invalid
+from ipamd.daemon import Daemon
+from ipamd.historian import History
+from ipamd.known import Known
+from ipamd.request import View
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S = 5.0  # half of what Prometheus waits
+
+
+class StateCollector(Collector):
+    """Reads the parts' state whenever the metrics are asked for. Make it on their event loop."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._loop = asyncio.get_running_loop()
+
+    def collect(self) -> list[Metric]:
+        """Read the state; nothing if the event loop does not get round to it."""
+        work = _families(self._daemon)
+        try:
+            reading = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:  # the loop has ended, the process is about to
+            work.close()
+            return []
+        try:
+            return reading.result(TIMEOUT_S)
+        except (TimeoutError, concurrent.futures.CancelledError):
+            reading.cancel()
+        except Exception:
+            log.exception("bug: the state is missing in the metrics")
+        return []
+
+
+class MetricsServer:
+    """Serves the metrics until ``stop``, or until the process ends."""
+
+    def __init__(self, address: tuple[str, int], daemon: Daemon) -> None:
+        """Serve from now on. Call it on the event loop of the daemon.
+
+        Raises:
+            Invalid: nobody can serve there.
+        """
+        host, port = address
+        daemon.metrics.registry.register(StateCollector(daemon))
+        try:
+            self._server, self._thread = start_http_server(port, host, daemon.metrics.registry)
+        except OSError as error:
+            where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            raise Invalid(
+                f"OCICAT_IPAMD_METRICS {where}: {error.strerror or error}; "
+                "take an address of this host and a port that is free"
+            ) from error
+        self.port: int = self._server.server_port
+
+    def stop(self) -> None:
+        """Serve no more; takes up to half a second."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+# ---- what there is to see ----------------------------------------------------------------------
+
+
+async def _families(daemon: Daemon) -> list[Metric]:
+    found = [
+        *_store_families(daemon),
+        *_address_families(daemon),
+        *_history_families(daemon.history),
+    ]
+    reconciler = daemon.reconciler
+    found += [
+        _gauge("suspects", "Handles whose links were missing once.", reconciler.suspects),
+        _gauge("findings", "What an operator has to decide.", len(reconciler.findings)),
+        _counter("freed_addresses", "Addresses freed because they had no link.", reconciler.freed),
+        _counter(
+            "recorded_links", "Links whose addresses had to be recorded.", reconciler.recorded
+        ),
+    ]
+    report, age_s = await reconciler.last_report(fresh=False)
+    if report is not None:
+        found.append(_gauge("report_age_seconds", "Age of the last complete report.", age_s))
+    return found
+
+
+def _store_families(daemon: Daemon) -> list[Metric]:
+    mirror, allocator = daemon.mirror, daemon.allocator
+    return [
+        _gauge("watch_ready", "Whether what is known is listed and followed.", mirror.is_ready),
+        _gauge("revision", "etcd's revision up to which all is known.", mirror.revision),
+        _counter(
+            "restorations", "How often etcd turned out to be another one.", mirror.restorations
+        ),
+        _gauge("open", "Whether addresses are given out.", not allocator.waits_for),
+        _gauge(
+            "requests_waiting",
+            "Attachments for which a request has no answer yet.",
+            len(allocator.busy_handles),
+        ),
+    ]
+
+
+def _address_families(daemon: Daemon) -> list[Metric]:
+    addresses = GaugeMetricFamily(
+        "ocicat_ipamd_addresses",
+        "Addresses of this node's blocks, by what becomes of them.",
+        labels=["pool", "block", "state"],
+    )
+    known = Known(View(daemon.node, datetime.now(UTC), daemon.mirror.entries, {}, {}))
+    blocks = list(daemon.reconciler.blocks())
+    own = [block for block in blocks if block.host == daemon.node]
+    for block in own:
+        pool = next((pool.name for pool in known.pools if pool.contains(block.cidr)), "")
+        for state, count in counts(block, known.reserved(block.cidr)).items():
+            addresses.add_metric([pool, str(block.cidr), state], count)
+    foreign = (block for block in blocks if block.host != daemon.node)
+    borrowed = sum(_held_for(block, daemon.node) for block in foreign)
+    return [
+        addresses,
+        _gauge("blocks", "Blocks that this node owns.", len(own)),
+        _gauge("borrowed_addresses", "Addresses held in blocks of other nodes.", borrowed),
+    ]
+
+
+def _history_families(history: History) -> list[Metric]:
+    if not history.is_on:
+        return []
+    return [
+        _gauge("history_bytes", "Size of the history's files.", history.bytes),
+        _counter("history_dropped", "States that came too fast for the history.", history.dropped),
+        _gauge("history_unreadable_lines", "Spoilt lines at the last start.", history.unreadable),
+    ]
+
+
+def counts(block: Block, reserved: Container[int]) -> dict[str, int]:
+    """How many addresses of a block are in each state: each is in one."""
+    cooling = {i for i, a in enumerate(block.attributes) if a.released_at is not None}
+    resting = sum(index in cooling for index in block.allocations)
+    kept = sum(ordinal in reserved for ordinal in block.unallocated)
+    return {
+        "held": block.in_use - resting,
+        "free": len(block.unallocated) - kept,
+        "reserved": kept,
+        "cooling": resting,
+    }
+
+
+def _held_for(block: Block, node: str) -> int:
+    theirs = {i for i, a in enumerate(block.attributes) if a.node == node}
+    return sum(index in theirs for index in block.allocations)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"ocicat_ipamd_{name}", text, value=value)
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(f"ocicat_ipamd_{name}", text, value=value)
