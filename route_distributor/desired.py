@@ -29,6 +29,8 @@ class BirdConfig:
     peers: tuple[Peer, ...]  # by address
     blocks: tuple[IPv4Network, ...]  # this node's, in order
     advertised: tuple[IPv4Network, ...]  # those of them that peers are told of
+    pools: tuple[IPv4Network, ...]  # in which an address of another node's block may be borrowed
+    withheld: tuple[IPv4Network, ...]  # the pools of which peers are told nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,16 @@ def desired(snapshot: ClusterSnapshot) -> BirdConfig | NotYet:
     if bgp is None:
         return NotYet("BGPConfiguration default: cannot be read; mend it with calicoctl")
     address = own.ipv4.ip
+    withheld = _pools(snapshot, is_withheld=True)
     return BirdConfig(
         address=address,
         as_number=own.as_number or bgp.as_number,
         port=bgp.listen_port,
         peers=_mesh(address, snapshot, bgp) if bgp.is_mesh_enabled else (),
         blocks=snapshot.blocks,
-        advertised=tuple(b for b in snapshot.blocks if not _is_withheld(b, snapshot)),
+        advertised=tuple(b for b in snapshot.blocks if not any(map(b.subnet_of, withheld))),
+        pools=_pools(snapshot, is_withheld=False),
+        withheld=withheld,
     )
 
 
@@ -73,9 +78,11 @@ def _mesh(
     return tuple(sorted(peers, key=lambda peer: peer.address))
 
 
-def _is_withheld(block: IPv4Network, snapshot: ClusterSnapshot) -> bool:
-    return any(
-        isinstance(pool.cidr, IPv4Network) and block.subnet_of(pool.cidr)
+def _pools(snapshot: ClusterSnapshot, *, is_withheld: bool) -> tuple[IPv4Network, ...]:
+    """By address: no name of a pool may change the file. Pods keep what a disabled one gave."""
+    found = {
+        pool.cidr
         for pool in snapshot.pools
-        if pool.disable_bgp_export
-    )
+        if isinstance(pool.cidr, IPv4Network) and pool.disable_bgp_export == is_withheld
+    }
+    return tuple(sorted(found))

@@ -18,6 +18,9 @@ _ERROR_WAIT_S = (1, 30)  # after a real quarrel; doubles from the first to the s
 # default of 240 would leave a new node without routes for minutes because one peer is down.
 _RECOVERY_S = 10
 _SCAN_S = 2  # how soon a route that somebody else deleted is put back
+_POD_LINKS = '"cali*"'
+_LOCAL_PREFERENCE = 200  # above BGP's 100: as in the kernel, a pod of this node goes first
+_ADDRESS_METRIC = 1024  # Calico's; any number would do that is not 0, a pod route's
 
 
 def render(config: BirdConfig) -> str:
@@ -46,18 +49,31 @@ protocol direct {{ ipv4; interface -"cali*", -"kube-ipvs*", "*"; }}
 
 def _kernel(config: BirdConfig) -> str:
     # A /32 block has no blackhole: it would fight with the pod's own route of the same length and
-    # metric. So there, and only there, the pod's route itself is what is announced.
-    single = _one_of(_single(config.blocks))
-    accept = f"  if {single} then accept;\n" if single else ""
+    # metric. So there the pod's route itself is what is announced, as for a borrowed address.
+    told = _one_of(block for block in config.advertised if _is_single(block))
+    untold = _address_in(config.withheld + _not_single(config.blocks))
+    borrowed = _address_in(config.pools)
+    rules = [
+        f"  if {told} then accept;\n" if told else "",
+        f"  if {untold} then reject;\n" if untold and borrowed else "",
+        f"  if {borrowed} then accept;\n" if borrowed else "",
+    ]
     return f"""\
-# Next hops are resolved over the host's own routes. Pods' routes stay out of BIRD's table.
+# Next hops are resolved over the host's own routes. Of pods' routes only those come in that peers
+# need: of an address in a block that is not this node's (borrowed), or in a block of one address.
 filter from_kernel {{
-{accept}  if ifname ~ "cali*" then reject;
-  accept;
+  if !(ifname ~ {_POD_LINKS}) then accept;
+  preference = {_LOCAL_PREFERENCE};
+{"".join(rules)}  reject;
 }}
 
+# A peer's route for one address, perhaps an old one, must not be in the way of a pod that has the
+# address here: by its metric it loses against the pod's own route and neither replaces the other.
 filter to_kernel {{
-  if source ~ [ RTS_STATIC, RTS_BGP ] then accept;
+  if source ~ [ RTS_STATIC, RTS_BGP ] then {{
+    if net.len = 32 then krt_metric = {_ADDRESS_METRIC};
+    accept;
+  }}
   reject;
 }}
 
@@ -74,7 +90,7 @@ protocol kernel kernel4 {{
 
 
 def _blocks(config: BirdConfig) -> str:
-    routes = [f"  route {b} blackhole;\n" for b in config.blocks if b not in _single(config.blocks)]
+    routes = [f"  route {block} blackhole;\n" for block in _not_single(config.blocks)]
     return f"""\
 # This node's blocks: what is free in them ends here and never wanders through the network.
 protocol static blocks4 {{
@@ -84,13 +100,14 @@ protocol static blocks4 {{
 
 
 def _bgp(config: BirdConfig) -> str:
-    advertised = _one_of(config.advertised)
-    condition = f"source ~ [ RTS_STATIC, RTS_INHERIT ] && {advertised}"
-    accept = f"  if {condition} then accept;\n" if advertised else ""
+    advertised = _one_of(_not_single(config.advertised))
+    accept = f"  if source = RTS_STATIC && {advertised} then accept;\n" if advertised else ""
     return f"""\
-# Exactly this node's blocks; nothing learnt from one peer is told to another.
+# This node's blocks and the pods' routes that came in; nothing learnt from one peer is told to
+# another.
 filter to_peers {{
-{accept}  reject;
+{accept}  if source = RTS_INHERIT && ifname ~ {_POD_LINKS} then accept;
+  reject;
 }}
 
 template bgp mesh4 {{
@@ -115,10 +132,23 @@ protocol bgp {name} from mesh4 {{
 """
 
 
-def _single(blocks: Iterable[IPv4Network]) -> tuple[IPv4Network, ...]:
-    return tuple(block for block in blocks if block.prefixlen == block.max_prefixlen)
+def _is_single(block: IPv4Network) -> bool:
+    return block.prefixlen == block.max_prefixlen
 
 
-def _one_of(blocks: tuple[IPv4Network, ...]) -> str:
+def _not_single(blocks: tuple[IPv4Network, ...]) -> tuple[IPv4Network, ...]:
+    return tuple(block for block in blocks if not _is_single(block))
+
+
+def _one_of(blocks: Iterable[IPv4Network]) -> str:
     """The condition that a route is for one of *blocks* exactly; "" if there are none."""
-    return f"net ~ [ {', '.join(map(str, blocks))} ]" if blocks else ""
+    return _matches([str(block) for block in blocks])
+
+
+def _address_in(ranges: Iterable[IPv4Network]) -> str:
+    """The condition that a route is for one address in one of *ranges*; "" if there are none."""
+    return _matches([f"{cidr}{{32,32}}" for cidr in ranges])
+
+
+def _matches(patterns: list[str]) -> str:
+    return f"net ~ [ {', '.join(patterns)} ]" if patterns else ""

@@ -37,6 +37,15 @@ CASES = {
         an_affinity("10.234.1.0/24"),
         a_pool("private", "10.234.0.0/16", disable_bgp_export=True),
     ),
+    "borrowed-addresses": (
+        *THREE,
+        an_affinity("10.233.79.5/32"),
+        an_affinity("10.234.1.7/32"),
+        a_pool("z", "10.0.128.0/20"),
+        a_pool("default", "10.233.64.0/18"),
+        a_pool("ten", "10.64.0.0/10"),
+        a_pool("private", "10.234.0.0/16", disable_bgp_export=True),
+    ),
     "as-numbers": (
         a_bgp_configuration(asNumber=65001, listenPort=1179),
         a_node(NODE, "10.0.0.11", as_number=65011),

@@ -2,15 +2,30 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from datamodel.pool import Pool
+from datastore import codec, keys
 from route_distributor.desired import BirdConfig, NotYet, Peer, desired
 from route_distributor.snapshot import cluster_snapshot
-from tests.cluster import NODE, a_bgp_configuration, a_node, a_pool, an_affinity, stored
+from tests.cluster import (
+    NODE,
+    STAMP,
+    Pair,
+    a_bgp_configuration,
+    a_node,
+    a_pool,
+    an_affinity,
+    stored,
+)
 
 OWN = a_node(NODE, "10.0.0.11")
 
 
 def decide(*pairs) -> BirdConfig | NotYet:
     return desired(cluster_snapshot(NODE, stored(*pairs)))
+
+
+def stored_pool(pool: Pool) -> Pair:
+    return keys.pool(pool.name), codec.encode_pool(pool, STAMP)
 
 
 def a_config(*pairs) -> BirdConfig:
@@ -87,3 +102,21 @@ def test_a_pool_can_keep_its_blocks_from_being_advertised():
 
     assert config.blocks == (ip_network("10.233.77.0/24"), ip_network("10.234.1.0/24"))
     assert config.advertised == (ip_network("10.233.77.0/24"),)
+
+
+def test_borrowed_addresses_are_told_of_pools_that_peers_may_know_in_the_order_of_addresses():
+    config = a_config(
+        a_pool("a", "10.234.0.0/16"),
+        a_pool("b", "10.233.0.0/16"),
+        a_pool("c", "10.232.0.0/16", disable_bgp_export=True),
+        stored_pool(Pool("d", ip_network("fd00::/48"), 122)),
+    )
+
+    assert config.pools == (ip_network("10.233.0.0/16"), ip_network("10.234.0.0/16"))
+    assert config.withheld == (ip_network("10.232.0.0/16"),)
+
+
+def test_a_disabled_pool_counts_as_any_other():
+    pool = Pool("a", ip_network("10.234.0.0/16"), 24, disabled=True)
+
+    assert a_config(stored_pool(pool)).pools == (pool.cidr,)
