@@ -12,9 +12,13 @@ from datamodel.errors import OcicatError
 
 # Command -> where it is, and its line in --help (which must not import it).
 _COMMANDS = {
-    "get": ("ocicatctl.get:get", "Show pools, nodes and workload endpoints."),
-    "ipam": ("ocicatctl.ipam:ipam", "Show how much of each pool and block is in use."),
-    "node": ("ocicatctl.node:node", "Show the BGP sessions of this node."),
+    "get": ("ocicatctl.get:get", "Show pools, nodes, peers, workload endpoints, …"),
+    "create": ("ocicatctl.edit:create", "Create resources from a file."),
+    "apply": ("ocicatctl.edit:apply", "Create resources from a file, or replace them."),
+    "replace": ("ocicatctl.edit:replace", "Replace resources with those of a file."),
+    "delete": ("ocicatctl.edit:delete", "Delete resources, by name or as a file names them."),
+    "ipam": ("ocicatctl.ipam:ipam", "Show, check, explain, release and configure addresses."),
+    "node": ("ocicatctl.node:node", "Show the BGP sessions of this node; delete a node."),
     "lab": ("ocicatctl.lab.cli:lab", "Run a whole cluster on this machine, in namespaces."),
 }
 
@@ -59,6 +63,7 @@ class Commands(click.Group):
 Examples:
   ocicatctl get ippool -o wide
   ocicatctl get workloadendpoint --all-namespaces
+  ocicatctl apply -f pools.yaml
   ocicatctl ipam show --show-blocks
   ocicatctl node status
   ocicatctl lab up --pods 2
@@ -68,7 +73,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage.
 """,
 )
 def ocicatctl() -> None:
-    """Look into a cluster's pod network: pools, addresses, nodes, endpoints, BGP.
+    """Look into a cluster's pod network and change it: pools, addresses, nodes, endpoints, BGP.
 
     The store is found as calicoctl finds it: ETCD_ENDPOINTS, ETCD_CA_CERT_FILE, ETCD_CERT_FILE,
     ETCD_KEY_FILE, ETCD_USERNAME, ETCD_PASSWORD.

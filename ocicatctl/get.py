@@ -7,25 +7,20 @@ from collections.abc import Callable
 
 import click
 
+from datamodel.endpoint import DEFAULT_NAMESPACE
 from datastore.store import Snapshot, Store
 from ocicatctl.entries import raise_for
 from ocicatctl.query import FORMATS, Query, answer
-from ocicatctl.resources import ENDPOINT, NODE, POOL
+from ocicatctl.resources import BY_ALIAS, KINDS, Kind
 from ocicatctl.store import with_store
-
-_ALIASES = {
-    **dict.fromkeys(("ippool", "ippools", "ipp", "ipps", "pool", "pools"), "ippool"),
-    **dict.fromkeys(("node", "nodes", "no", "nos"), "node"),
-    **dict.fromkeys(("workloadendpoint", "workloadendpoints", "wep", "weps"), "workloadendpoint"),
-}
-_DEFAULT_NAMESPACE = "default"
 
 
 class Kinds(click.Group):
     """The kinds, in every spelling that calicoctl takes."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return super().get_command(ctx, _ALIASES.get(cmd_name.lower(), cmd_name))
+        kind = BY_ALIAS.get(cmd_name.lower())
+        return super().get_command(ctx, kind.aliases[0] if kind else cmd_name)
 
 
 def _common(command: Callable[..., None]) -> Callable[..., None]:
@@ -52,65 +47,51 @@ Examples:
 """,
 )
 def get() -> None:
-    """Show pools, nodes and workload endpoints.
+    """Show resources.
 
     Kinds may be written as calicoctl takes them: ippools, pool, nodes, no, wep, weps, …
     """
 
 
-@get.command(
-    epilog="""\b
-Examples:
-  ocicatctl get ippool
-  ocicatctl get ippool default-ipv4-ippool -o yaml
-"""
-)
-@_common
-def ippool(names: tuple[str, ...], output: str) -> None:
-    """Show address pools."""
-    _show(Query(POOL, names), output)
+def _command(kind: Kind) -> click.Command:
+    """``get`` for one kind."""
+
+    def show(
+        names: tuple[str, ...],
+        output: str,
+        namespace: str | None = None,
+        all_namespaces: bool = False,
+    ) -> None:
+        if all_namespaces and namespace is not None:
+            raise click.UsageError("--namespace and --all-namespaces exclude each other.")
+        is_scoped = kind.is_namespaced and not all_namespaces
+        scope = (namespace or DEFAULT_NAMESPACE) if is_scoped else None
+        has_column = kind.is_namespaced and (all_namespaces or namespace is not None)
+        _show(Query(kind, names, scope, shows_namespace=has_column), output)
+
+    word = kind.aliases[0]
+    examples = [f"get {word}", f"get {word} NAME -o yaml"]
+    examples += [f"get {word} --all-namespaces"] if kind.is_namespaced else []
+    lines = "".join(f"\n  ocicatctl {example}" for example in examples)
+    make = click.command(name=word, help=f"Show {kind.help}.", epilog=f"\b\nExamples:{lines}\n")
+    return make(_common(_namespaces(show) if kind.is_namespaced else show))
 
 
-@get.command(
-    epilog="""\b
-Examples:
-  ocicatctl get node -o wide
-  ocicatctl get node node-1 -o json
-"""
-)
-@_common
-def node(names: tuple[str, ...], output: str) -> None:
-    """Show nodes.
-
-    An AS number in parentheses is the cluster's.
-    """
-    _show(Query(NODE, names), output)
+def _namespaces(command: Callable[..., None]) -> Callable[..., None]:
+    one = click.option(
+        "-n",
+        "--namespace",
+        metavar="NS",
+        help=f"Only this namespace; '{DEFAULT_NAMESPACE}' if none is given.",
+    )
+    every = click.option(
+        "-a", "-A", "--all-namespaces", is_flag=True, help="Those of every namespace."
+    )
+    return one(every(command))
 
 
-@get.command(
-    epilog="""\b
-Examples:
-  ocicatctl get workloadendpoint
-  ocicatctl get wep -n kube-system -o wide
-  ocicatctl get wep --all-namespaces
-"""
-)
-@_common
-@click.option(
-    "-n",
-    "--namespace",
-    metavar="NS",
-    help=f"Only this namespace; '{_DEFAULT_NAMESPACE}' if none is given.",
-)
-@click.option("-a", "-A", "--all-namespaces", is_flag=True, help="Those of every namespace.")
-def workloadendpoint(
-    names: tuple[str, ...], output: str, namespace: str | None, all_namespaces: bool
-) -> None:
-    """Show the network interfaces of workloads."""
-    if all_namespaces and namespace is not None:
-        raise click.UsageError("--namespace and --all-namespaces exclude each other.")
-    scope = None if all_namespaces else namespace or _DEFAULT_NAMESPACE
-    _show(Query(ENDPOINT, names, scope), output)
+for _kind in KINDS:
+    get.add_command(_command(_kind))
 
 
 def _show(query: Query, output: str) -> None:

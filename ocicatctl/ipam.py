@@ -1,66 +1,53 @@
-"""``ocicatctl ipam``: how many addresses are in use.
+"""``ocicatctl ipam``: which of its commands lives where.
 
-Edge: the command line. ``usage.py`` does the counting.
+Edge: the command line. They are imported when they run.
 """
 
-import json
+import importlib
 
 import click
 
-from datastore import keys
-from datastore.codec import decode_block, decode_pool
-from datastore.store import Snapshot, Store
-from ocicatctl.entries import decoded, raise_for
-from ocicatctl.store import with_store
-from ocicatctl.table import box
-from ocicatctl.usage import HEADER, Usage
+# Command -> its module, and its line in --help; the command is called as the last word says.
+_COMMANDS = {
+    "show": ("ocicatctl.ipam_show:show", "Show how many addresses are in use, or by whom."),
+    "explain": ("ocicatctl.ipam_explain:explain", "Say why an address is held, or why none is."),
+    "history": ("ocicatctl.ipam_history:history", "Say who held an address before."),
+    "check": ("ocicatctl.ipam_check:check", "Look for contradictions and leaked addresses."),
+    "release": ("ocicatctl.ipam_release:release", "Give back addresses that nobody uses."),
+    "configure": ("ocicatctl.ipam_configure:configure", "Change how addresses are given out."),
+}
+
+
+class Commands(click.Group):
+    """The commands, imported on demand."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
 
 
 @click.group(
+    cls=Commands,
     epilog="""\b
 Examples:
   ocicatctl ipam show --show-blocks
-"""
+  ocicatctl ipam explain default/web-0
+  ocicatctl ipam explain --node node-1
+  ocicatctl ipam history 10.233.77.0
+  ocicatctl ipam release --ip=10.233.77.0
+  ocicatctl ipam configure --strictaffinity=true
+""",
 )
 def ipam() -> None:
-    """Show how much of each pool and block is in use."""
-
-
-@ipam.command(
-    epilog="""\b
-Examples:
-  ocicatctl ipam show
-  ocicatctl ipam show --show-blocks
-  ocicatctl ipam show --show-blocks -o json
-"""
-)
-@click.option("--show-blocks", is_flag=True, help="The blocks of each pool too.")
-@click.option(
-    "-o", "--output", type=click.Choice(("table", "json")), default="table", show_default=True
-)
-def show(show_blocks: bool, output: str) -> None:
-    """Show how many addresses each pool has, has in use and has left."""
-    usage, mistakes = usage_in(with_store(_read))
-    if output == "json":
-        click.echo(json.dumps(usage.document(show_blocks), indent=2))
-    else:
-        click.echo(box(HEADER, usage.rows(show_blocks)), nl=False)
-    raise_for(mistakes)
-
-
-async def _read(store: Store) -> Snapshot:
-    return await store.read(keys.POOLS, keys.ALL_BLOCKS)
-
-
-def usage_in(snapshot: Snapshot) -> tuple[Usage, list[str]]:
-    """Return the usage, and what is wrong with each pool and block that is not counted."""
-    entries = [entry for _, entry in sorted(snapshot.entries.items())]
-    pools, wrong_pools = decoded(
-        (e for e in entries if e.key.startswith(keys.POOLS)),
-        lambda e: decode_pool(e.key, e.value),
-    )
-    blocks, wrong_blocks = decoded(
-        (e for e in entries if e.key.startswith(keys.ALL_BLOCKS)),
-        lambda e: decode_block(e.key, e.value),
-    )
-    return Usage.of(pools, blocks), wrong_pools + wrong_blocks
+    """Look after addresses: who has which, why, and how they are given out."""

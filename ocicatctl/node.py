@@ -1,6 +1,7 @@
-"""``ocicatctl node``: the BGP sessions of the node we are on.
+"""``ocicatctl node``: the BGP sessions of the node we are on; a node that is gone.
 
-Edge: the command line and, through ``bird_api``, BIRD's control socket. etcd is not asked.
+Edge: the command line and, through ``bird_api``, BIRD's control socket. ``status`` does not ask
+etcd, and ``delete`` nobody else.
 """
 
 import json
@@ -11,7 +12,12 @@ import click
 from bird_api import protocols
 from bird_api.control import BirdControl
 from bird_api.protocols import Session
+from datastore.store import Store
+from ocicatctl import arguments
+from ocicatctl.entries import raise_for
+from ocicatctl.store import with_store
 from ocicatctl.table import box
+from ocicatctl.taken import Deleted
 
 _HEADER = ("Peer address", "Peer type", "State", "Since", "Info")
 
@@ -20,10 +26,11 @@ _HEADER = ("Peer address", "Peer type", "State", "Since", "Info")
     epilog="""\b
 Examples:
   ocicatctl node status
+  ocicatctl node delete node-9
 """
 )
 def node() -> None:
-    """Show the BGP sessions of this node."""
+    """Show the BGP sessions of this node; delete a node."""
 
 
 @node.command(
@@ -51,6 +58,39 @@ def status(path: str, output: str) -> None:
     with BirdControl(path) as bird:
         sessions = protocols.sessions(bird.command(protocols.SHOW_PROTOCOLS))
     click.echo(as_json(sessions) if output == "json" else as_text(sessions))
+
+
+@node.command(
+    epilog="""\b
+Examples:
+  ocicatctl node delete node-9 --dry-run
+  ocicatctl node delete node-9
+"""
+)
+@click.argument("name", type=arguments.node)
+@click.option("--dry-run", "is_trial", is_flag=True, help="Only show what would be done.")
+def delete(name: str, is_trial: bool) -> None:
+    """Delete a node that is gone, and all that it left behind.
+
+    Its addresses are released, also those that it borrowed; its blocks go, or are left to the
+    nodes that borrow from them; workload and host endpoints, BGP peers and settings of this node
+    alone are deleted. Stop the node first: pods that still run there lose their addresses to
+    others.
+
+    If this is interrupted, call it again: it goes on where it ended.
+    """
+    from ocicatctl.node_delete import delete_node
+
+    async def run(store: Store) -> Deleted:
+        return await delete_node(store, name, _say, is_trial=is_trial)
+
+    deleted = with_store(run)
+    click.echo(deleted.text, nl=False)
+    raise_for(deleted.mistakes)
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def as_text(sessions: Iterable[Session]) -> str:

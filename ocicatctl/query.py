@@ -28,6 +28,7 @@ class Query:
     kind: Kind
     names: tuple[str, ...] = ()
     namespace: str | None = None  # of a namespaced kind; None: all of them
+    shows_namespace: bool = False  # in a table, even where all have the same
 
     @property
     def ranges(self) -> tuple[str, ...]:
@@ -79,7 +80,7 @@ def _table(
 ) -> tuple[str, list[str]]:
     kind = query.kind
     header = kind.wide if is_wide else kind.narrow
-    if kind.is_namespaced and query.namespace is None:
+    if kind.is_namespaced and (query.namespace is None or query.shows_namespace):
         header = ("NAMESPACE", *header)
     settings, wrong_settings = decoded(
         [e for k, e in snapshot.entries.items() if k == CLUSTER_BGP],

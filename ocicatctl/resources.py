@@ -1,11 +1,12 @@
-"""The kinds of resources that ``get`` knows: where they are stored and what a table shows of them.
+"""The kinds of resources: what they are called, where they are stored, what a table shows of them.
 
-Pure: no I/O. Columns and their contents are calicoctl's.
+Pure: no I/O. Names, columns and the contents of these are calicoctl's.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from datamodel.errors import Invalid
 from datastore import keys
 from datastore.codec import Document, decode_endpoint, decode_node, decode_pool, load
 from datastore.store import Entry
@@ -18,12 +19,15 @@ class Kind:
     """A kind of resource."""
 
     name: str
+    aliases: tuple[str, ...]  # on the command line; the first is the one that help shows
     prefix: str
     narrow: tuple[str, ...]
     wide: tuple[str, ...]
     cells: Callable[[Entry, int], Cells]  # with the cluster's AS number
+    help: str  # what ``get`` says that it shows
     is_namespaced: bool = False
     shows_cluster_as: bool = False  # where an object has no AS number of its own
+    is_read_only: bool = False
 
 
 def with_revision(entry: Entry) -> Document:
@@ -71,7 +75,7 @@ def _endpoint(entry: Entry, _: int) -> Cells:
     nats = (f"{{{nat['internalIP']} {nat['externalIP']}}}" for nat in spec.get("ipNATs") or ())
     return {
         "NAMESPACE": endpoint.id.namespace,
-        "NAME": entry.key.rpartition("/")[2],
+        "NAME": _name(entry),
         "WORKLOAD": spec.get("workload") or spec.get("pod") or "",
         "NODE": endpoint.id.node,
         "NETWORKS": ",".join(str(network) for network in endpoint.networks),
@@ -81,12 +85,66 @@ def _endpoint(entry: Entry, _: int) -> Cells:
     }
 
 
+def _reservation(entry: Entry, _: int) -> Cells:
+    cidrs = ",".join(map(str, _spec(entry).get("reservedCIDRs") or ()))
+    is_long = len(cidrs) > _CIDRS_WIDTH
+    return {"NAME": _name(entry), "CIDRS": f"{cidrs[: _CIDRS_WIDTH - 3]}..." if is_long else cidrs}
+
+
+def _peer(entry: Entry, _: int) -> Cells:
+    spec = _spec(entry)
+    return {
+        "NAME": _name(entry),
+        "PEERIP": str(spec.get("peerIP") or ""),
+        "NODE": str(spec.get("node") or spec.get("nodeSelector") or "(global)"),
+        "ASN": str(spec.get("asNumber") or 0),
+    }
+
+
+def _bgp_configuration(entry: Entry, _: int) -> Cells:
+    spec = _spec(entry)
+    mesh = spec.get("nodeToNodeMeshEnabled")
+    return {
+        "NAME": _name(entry),
+        "LOGSEVERITY": str(spec.get("logSeverityScreen") or ""),
+        "MESHENABLED": "-" if mesh is None else _flag(mesh),
+        "ASNUMBER": str(spec.get("asNumber") or "-"),
+    }
+
+
+def _cluster_information(entry: Entry, _: int) -> Cells:
+    spec = _spec(entry)
+    ready = spec.get("datastoreReady")
+    return {
+        "NAME": _name(entry),
+        "CLUSTERGUID": str(spec.get("clusterGUID") or ""),
+        "CLUSTERTYPE": str(spec.get("clusterType") or ""),
+        "CALICOVERSION": str(spec.get("calicoVersion") or ""),
+        "DATASTOREREADY": "<nil>" if ready is None else _flag(ready),  # as Go prints it
+    }
+
+
+_CIDRS_WIDTH = 80
+
+
+def _name(entry: Entry) -> str:
+    return entry.key.rpartition("/")[2]
+
+
+def _spec(entry: Entry) -> Document:
+    spec = load(entry.key, entry.value).get("spec") or {}
+    if not isinstance(spec, dict):
+        raise Invalid(f"etcd key {entry.key}: spec is not a JSON object")
+    return spec
+
+
 def _flag(is_set: bool) -> str:
     return "true" if is_set else "false"
 
 
 POOL = Kind(
     name="IPPool",
+    aliases=("ippool", "ippools", "ipp", "ipps", "pool", "pools"),
     prefix=keys.POOLS,
     narrow=("NAME", "CIDR", "SELECTOR"),
     wide=(
@@ -94,20 +152,65 @@ POOL = Kind(
         *("DISABLED", "DISABLEBGPEXPORT", "SELECTOR", "ASSIGNMENTMODE"),
     ),
     cells=_pool,
+    help="address pools",
+)
+RESERVATION = Kind(
+    name="IPReservation",
+    aliases=("ipreservation", "ipreservations", "reservation", "reservations"),
+    prefix=keys.RESERVATIONS,
+    narrow=("NAME",),
+    wide=("NAME", "CIDRS"),
+    cells=_reservation,
+    help="addresses that no pod gets by itself",
 )
 NODE = Kind(
     name="Node",
+    aliases=("node", "nodes", "no", "nos"),
     prefix=keys.NODES,
     narrow=("NAME",),
     wide=("NAME", "ASN", "IPV4", "IPV6"),
     cells=_node,
+    help="nodes; an AS number in parentheses is the cluster's",
     shows_cluster_as=True,
+)
+PEER = Kind(
+    name="BGPPeer",
+    aliases=("bgppeer", "bgppeers", "bgpp", "bgpps", "bp", "bps"),
+    prefix=keys.BGP_PEERS,
+    narrow=("NAME", "PEERIP", "NODE", "ASN"),
+    wide=("NAME", "PEERIP", "NODE", "ASN"),
+    cells=_peer,
+    help="BGP peers",
+)
+BGP_CONFIGURATION = Kind(
+    name="BGPConfiguration",
+    aliases=("bgpconfiguration", "bgpconfigurations", "bgpconfig", "bgpconfigs"),
+    prefix=keys.BGP_CONFIGURATIONS,
+    narrow=("NAME", "LOGSEVERITY", "MESHENABLED", "ASNUMBER"),
+    wide=("NAME", "LOGSEVERITY", "MESHENABLED", "ASNUMBER"),
+    cells=_bgp_configuration,
+    help="BGP settings of the cluster and of single nodes",
 )
 ENDPOINT = Kind(
     name="WorkloadEndpoint",
+    aliases=("workloadendpoint", "workloadendpoints", "wep", "weps"),
     prefix=keys.ENDPOINTS,
     narrow=("WORKLOAD", "NODE", "NETWORKS", "INTERFACE"),
     wide=("NAME", "WORKLOAD", "NODE", "NETWORKS", "INTERFACE", "PROFILES", "NATS"),
     cells=_endpoint,
+    help="network interfaces of workloads",
     is_namespaced=True,
 )
+CLUSTER = Kind(
+    name="ClusterInformation",
+    aliases=("clusterinformation", "clusterinformations", "clusterinfo", "clusterinfos"),
+    prefix=f"{keys.CLUSTER_INFORMATION.rpartition('/')[0]}/",
+    narrow=("NAME", "CLUSTERGUID", "CLUSTERTYPE", "CALICOVERSION", "DATASTOREREADY"),
+    wide=("NAME", "CLUSTERGUID", "CLUSTERTYPE", "CALICOVERSION", "DATASTOREREADY"),
+    cells=_cluster_information,
+    help="the name of the cluster, and whether it is ready",
+    is_read_only=True,
+)
+
+KINDS = (POOL, RESERVATION, NODE, PEER, BGP_CONFIGURATION, ENDPOINT, CLUSTER)
+BY_ALIAS = {alias: kind for kind in KINDS for alias in kind.aliases}

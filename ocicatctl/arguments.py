@@ -1,0 +1,49 @@
+"""Arguments that several commands take.
+
+Pure: no I/O.
+"""
+
+import re
+from ipaddress import ip_address
+
+import click
+
+from datamodel.attachment import Pod
+from datamodel.block import Address
+from datamodel.endpoint import DEFAULT_NAMESPACE
+from datamodel.environment import is_node_name
+
+_LIKE_AN_ADDRESS = re.compile(r"[0-9]+\.[0-9./]*|.*[:%].*", re.DOTALL)  # no pod is called so
+
+
+def address(text: str) -> Address:
+    """An IP address of either family; for click's ``type``."""
+    try:
+        found = ip_address(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not an IP address") from error
+    if getattr(found, "scope_id", None):
+        raise click.BadParameter(f"{text!r} has a zone; leave out what begins with %")
+    return found
+
+
+def address_or_pod(text: str) -> Address | Pod:
+    """An IP address, or POD or NAMESPACE/POD; for click's ``type``."""
+    try:
+        return address(text)
+    except click.BadParameter:
+        if _LIKE_AN_ADDRESS.fullmatch(text):
+            raise
+        pod = Pod(*text.split("/")) if text.count("/") == 1 else Pod(DEFAULT_NAMESPACE, text)
+        if pod.mistakes:
+            raise click.BadParameter(
+                f"{text!r} is neither an IP address nor POD nor NAMESPACE/POD"
+            ) from None
+        return pod
+
+
+def node(text: str) -> str:
+    """A node's name; for click's ``type``."""
+    if not is_node_name(text):
+        raise click.BadParameter(f"{text!r} is not a node's name")
+    return text
