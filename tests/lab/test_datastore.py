@@ -39,6 +39,7 @@ def test_every_resource_can_be_edited_by_calicoctl(store):
     assert {r["kind"] for r in resources} == {
         "ClusterInformation",
         "IPPool",
+        "KubeControllersConfiguration",
         "Node",
         "WorkloadEndpoint",
     }
@@ -58,8 +59,9 @@ def test_the_cluster_is_ready_and_of_no_particular_version(store):
     assert not spec.get("calicoVersion")
 
 
-def test_the_ipam_config_is_calicos_default(store):
-    assert store["/calico/ipam/v2/config"] == b'{"auto_allocate_blocks":true}'
+def test_the_ipam_config_is_strict(store):
+    expected = b'{"strict_affinity":true,"auto_allocate_blocks":true}'
+    assert store["/calico/ipam/v2/config"] == expected
 
 
 def test_the_default_pool_spells_out_its_fields(store):
