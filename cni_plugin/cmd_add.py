@@ -84,7 +84,7 @@ def _ask(args: CmdArgs, parts: Parts, links: PodNet) -> PendingAllocation:
     is_kubernetes = args.conf.is_kubernetes and namespace
     profile = f"kns.{namespace}" if is_kubernetes else args.attachment.network
     endpoint = Recorded(links.host.name, links.pod.mac, (profile,), this_kernel())
-    wanted = Wanted(ipv4_pools=args.conf.pools, addresses=args.addresses)
+    wanted = Wanted(ipv4_pools=args.conf.pools, addresses=args.conf.addresses or args.addresses)
     return parts.ipam.allocate(
         args.attachment, args.pod, endpoint, wanted, parts.allocate_timeout_s
     )

@@ -7,7 +7,7 @@ Keys that we do not know are ignored; Calico's own that we have no use for are a
 import ipaddress
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from cni_plugin.cni_error import (
     INVALID_CONFIG,
     CniError,
 )
+from datamodel.block import Address
 from datamodel.errors import Invalid, Unsupported
 
 SUPPORTED_VERSIONS = ("0.3.1", "0.4.0", "1.0.0")
@@ -37,6 +38,7 @@ class NetConf:
     is_kubernetes: bool = False  # policy.type is "k8s": Calico's profiles per namespace
     allows_ip_forwarding: bool = False
     prev_result: Mapping[str, Any] | None = None
+    addresses: tuple[Address, ...] = ()  # exactly these, by capability "ips" or args.cni.ips
 
 
 def parse(stdin: bytes) -> "Keys":
@@ -127,6 +129,10 @@ def netconf_of(keys: Keys, name: str, version: str) -> NetConf:
         return Keys(read(keys, key, dict, {}), f"{key}.")
 
     ipam, policy = section("ipam"), section("policy")
+    addresses, wrong_addresses = _requested(
+        read(section("runtimeConfig"), "ips", list, [])
+        or read(Keys(read(section("args"), "cni", dict, {}), "args.cni."), "ips", list, [])
+    )
     conf = NetConf(
         cni_version=version,
         name=name,
@@ -137,9 +143,11 @@ def netconf_of(keys: Keys, name: str, version: str) -> NetConf:
             section("container_settings"), "allow_ip_forwarding", bool, False
         ),
         prev_result=read(keys, "prevResult", dict, None),
+        addresses=addresses,
     )
     if conf.mtu is not None and conf.mtu not in MTUS:
         mistakes.append(f"mtu: {conf.mtu} is not in {MTUS[0]}..{MTUS[-1]}")
+    mistakes += [f"ips: {mistake}" for mistake in wrong_addresses]
     mistakes += _pool_mistakes(conf.pools) + _result_mistakes(conf.prev_result or {})
     kind = read(ipam, "type", str, IPAM_TYPES[0])
     families = {
@@ -155,6 +163,21 @@ def netconf_of(keys: Keys, name: str, version: str) -> NetConf:
             "only IPv4 is served yet"
         )
     return conf
+
+
+def _requested(texts: Iterable[Any]) -> tuple[tuple[Address, ...], list[str]]:
+    """Read the addresses that are asked for, at most one of each family; and what is wrong."""
+    found: list[Address] = []
+    mistakes = []
+    for text in texts:
+        try:
+            # A prefix length, as the reference plugins want it, does not matter: pods have /32s.
+            found.append(ipaddress.ip_interface(str(text)).ip)
+        except ValueError:
+            mistakes.append(f"{text!r} is not an address")
+    if len({address.version for address in found}) < len(found):
+        mistakes.append("more than one address of a family; an interface has one of each")
+    return tuple(found), mistakes
 
 
 def _pool_mistakes(pools: tuple[str, ...]) -> list[str]:

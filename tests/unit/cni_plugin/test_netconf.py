@@ -271,3 +271,27 @@ def test_ipv6_is_not_served_yet_and_the_text_says_so(ipam):
 
     assert isinstance(error, Unsupported)
     assert "only IPv4 is served yet" in str(error)
+
+
+# ---- requested addresses -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"runtimeConfig": {"ips": ["10.0.0.5/24"]}},
+        {"runtimeConfig": {"ips": ["10.0.0.5"]}},
+        {"args": {"cni": {"ips": ["10.0.0.5"]}}},
+        {"runtimeConfig": {"ips": ["10.0.0.5"]}, "args": {"cni": {"ips": ["10.0.0.6"]}}},
+    ],
+)
+def test_addresses_may_be_asked_for_by_capability_or_args(extra):
+    assert [str(address) for address in read(**extra).addresses] == ["10.0.0.5"]
+
+
+@pytest.mark.parametrize("ips", [["10.0.0.5", "10.0.0.6"], ["nonsense"], "10.0.0.5"])
+def test_addresses_that_cannot_be_are_refused(ips):
+    refused = refusal(runtimeConfig={"ips": ips})
+
+    assert isinstance(refused, Invalid)
+    assert "ips" in str(refused)
