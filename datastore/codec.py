@@ -6,6 +6,7 @@ fields that we do not know are kept and written back.
 
 import ipaddress
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -53,7 +54,11 @@ def load(key: str, value: bytes) -> Document:
         Invalid: it is not a JSON object.
     """
     try:
-        document = json.loads(value or b"{}")  # very old affinities are empty
+        document = json.loads(
+            value or b"{}",  # very old affinities are empty
+            parse_float=_float,
+            parse_constant=_float,
+        )
     except (ValueError, RecursionError) as error:
         raise Invalid(f"etcd key {key}: value is not JSON: {error}") from error
     if not isinstance(document, dict):
@@ -61,9 +66,21 @@ def load(key: str, value: bytes) -> Document:
     return document
 
 
+def _float(text: str) -> float:
+    """A number that can be written again: Go reads no Infinity and no NaN, so we read none."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number")
+    return number
+
+
 def dump(document: Mapping[str, Any]) -> bytes:
     """Write JSON as Go does: no spaces, fields in the order given."""
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can express
+        return json.dumps(document, separators=(",", ":")).encode()
 
 
 # ---- IPAM --------------------------------------------------------------------------------------
@@ -117,15 +134,24 @@ def decode_block(key: str, value: bytes) -> Block:
             cidr=_cidr(document["cidr"]),
             affinity=_text_or_none(document.get("affinity")),
             allocations=tuple(document["allocations"]),
-            unallocated=tuple(document["unallocated"]),
+            unallocated=tuple(document["unallocated"] or ()),  # Go reads null as empty
             attributes=tuple(_attribute(a) for a in document.get("attributes") or ()),
-            sequence_number=int(document.get("sequenceNumber", 0)),
+            sequence_number=_sequence_number(document.get("sequenceNumber")),
             sequence_numbers={
-                int(o): int(n)
+                int(o): _sequence_number(n)
                 for o, n in (document.get("sequenceNumberForAllocation") or {}).items()
             },
             extra={k: v for k, v in document.items() if k not in _BLOCK_FIELDS},
         ).checked()
+
+
+def _sequence_number(value: Any) -> int:
+    """As Go reads it; absent, as in very old blocks, means zero. There must be a next one."""
+    if value is None:
+        return 0
+    if type(value) is not int or not 0 <= value < 2**64 - 1:
+        raise ValueError(f"{value!r} is not a sequence number")
+    return value
 
 
 def _released(attribute: Attribute) -> Document:
@@ -161,7 +187,7 @@ def encode_affinity(affinity: Affinity) -> bytes:
 def decode_affinity(key: str, value: bytes) -> Affinity:
     """Read an affinity from its key and value."""
     host = key.removeprefix(keys.ALL_AFFINITIES).partition("/")[0]
-    return Affinity(host, keys.cidr_of(key), str(load(key, value).get("state", "")))
+    return Affinity(host, keys.cidr_of(key), str(load(key, value).get("state") or ""))
 
 
 def encode_handle(counts: Mapping[Network, int]) -> bytes:
@@ -238,6 +264,14 @@ def _resource(kind: str, metadata: Document, spec: Document, **rest: Any) -> byt
 def _metadata(name: str, stamp: Stamp, namespace: str | None = None) -> Document:
     names = {"name": name} if namespace is None else {"name": name, "namespace": namespace}
     return {**names, "uid": stamp.uid, "creationTimestamp": stamp.text}
+
+
+def _identity(metadata: Document, stamp: Stamp) -> Document:
+    """What a stored resource has of it; what it lacks, or has as null, is the stamp's."""
+    return {
+        "uid": metadata.get("uid") or stamp.uid,
+        "creationTimestamp": metadata.get("creationTimestamp") or stamp.text,
+    }
 
 
 def encode_pool(pool: Pool, stamp: Stamp) -> bytes:
@@ -335,6 +369,8 @@ def encode_node(node: Node, stamp: Stamp, existing: bytes | None = None) -> byte
     with _reading(keys.node(node.name)):
         spec = dict(document.get("spec") or {})
         bgp = dict(spec.get("bgp") or {})
+        metadata = document.get("metadata") or {}
+        document["metadata"] = {**metadata, **_identity(metadata, stamp)}
     if node.as_number is not None:
         bgp["asNumber"] = node.as_number
     if node.ipv4 is not None:
@@ -365,22 +401,40 @@ def as_number(value: Any) -> int | None:
     """Read an AS number: a number, its text, or "high.low". ``None`` and "" mean unset."""
     if value is None or value == "":
         return None
-    high, dot, low = str(value).partition(".")
-    return int(high) * 65536 + int(low) if dot else int(high)
+    if type(value) is int:
+        return value
+    high, dot, low = _text(value).partition(".")  # 1.10 without quotes would be 1.1
+    if not dot:
+        return int(high)
+    if not (int(high) in range(65536) and int(low) in range(65536)):
+        raise ValueError(f"AS number {value!r} has a part beyond 65535")
+    return int(high) * 65536 + int(low)
 
 
 def encode_endpoint(
     endpoint: WorkloadEndpoint, stamp: Stamp, existing: bytes | None = None
 ) -> bytes:
-    """Write a WorkloadEndpoint; one that exists keeps its uid and creation time."""
+    """Write a WorkloadEndpoint; one that exists keeps its uid and creation time.
+
+    One of the same pod keeps all that others have put there, too: labels, ports, QoS and what a
+    newer Calico knows; but not a NAT to an address that it has no longer.
+    """
     where = endpoint.id
-    metadata = _metadata(where.name, stamp, where.namespace)
-    if existing is not None:
-        key = keys.endpoint(where.namespace, where.name)
-        old = load(key, existing).get("metadata") or {}
-        with _reading(key):
-            metadata |= {k: old[k] for k in ("uid", "creationTimestamp") if old.get(k)}
+    key = keys.endpoint(where.namespace, where.name)
+    old = load(key, existing) if existing is not None else {}
+    with _reading(key):
+        identity = _identity(old.get("metadata") or {}, stamp)
+        if existing is not None:
+            before = decode_endpoint(key, existing)
+            old = _without_lost_nats(old, before, endpoint) if before.id == where else {}
+        metadata = {
+            **_without(old.get("metadata") or {}, ("resourceVersion", "selfLink")),
+            **_metadata(where.name, stamp, where.namespace),
+            **identity,
+        }
+        labels = dict(metadata.get("labels") or {})
     metadata["labels"] = {
+        **labels,
         **endpoint.labels,
         NAMESPACE_LABEL: where.namespace,
         ORCHESTRATOR_LABEL: where.orchestrator,
@@ -396,7 +450,18 @@ def encode_endpoint(
         "interfaceName": endpoint.interface_name,
         "mac": endpoint.mac,
     }
-    return _resource("WorkloadEndpoint", metadata, spec)
+    others = _without(old, ("kind", "apiVersion", "metadata", "spec"))
+    return _resource("WorkloadEndpoint", metadata, {**(old.get("spec") or {}), **spec}, **others)
+
+
+def _without_lost_nats(
+    old: Document, before: WorkloadEndpoint, endpoint: WorkloadEndpoint
+) -> Document:
+    """The stored endpoint without NATs to addresses that may be another pod's by now."""
+    lost = {str(n.network_address) for n in set(before.networks).difference(endpoint.networks)}
+    spec = old["spec"]
+    nats = [nat for nat in spec.get("ipNATs") or () if nat.get("internalIP") not in lost]
+    return {**old, "spec": {**spec, "ipNATs": nats} if nats else _without(spec, ("ipNATs",))}
 
 
 def decode_endpoint(key: str, value: bytes) -> WorkloadEndpoint:
@@ -407,17 +472,17 @@ def decode_endpoint(key: str, value: bytes) -> WorkloadEndpoint:
         workload = _text(spec.get("pod") or spec.get("workload") or spec.get("containerID") or "")
         return WorkloadEndpoint(
             id=EndpointId(
-                node=spec.get("node", ""),
-                namespace=metadata.get("namespace", ""),
-                orchestrator=spec.get("orchestrator", ""),
+                node=_text(spec.get("node") or ""),
+                namespace=_text(metadata.get("namespace") or ""),
+                orchestrator=_text(spec.get("orchestrator") or ""),
                 workload=workload,
-                ifname=spec.get("endpoint", ""),
+                ifname=_text(spec.get("endpoint") or ""),
             ),
-            container_id=_text(spec.get("containerID", "")),
+            container_id=_text(spec.get("containerID") or ""),
             networks=tuple(_cidr(n) for n in spec.get("ipNetworks") or ()),
-            interface_name=_text(spec.get("interfaceName", "")),
-            mac=_text(spec.get("mac", "")),
-            profiles=tuple(spec.get("profiles") or ()),
+            interface_name=_text(spec.get("interfaceName") or ""),
+            mac=_text(spec.get("mac") or ""),
+            profiles=_texts(spec.get("profiles")),
             labels=metadata.get("labels") or {},
         )
 

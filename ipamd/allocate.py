@@ -29,7 +29,7 @@ def allocate(draft: Draft, request: Allocate) -> Granted:
         Exhausted, Invalid, Unavailable, Unknown: as ``choose_block`` and ``block_of``.
     """
     handle_id = request.attachment.handle_id
-    holding = holding_blocks(draft, handle_id, request.versions)
+    holding = holding_blocks(draft, handle_id)
     grants: dict[int, Grant] = {}
     for grant in _grants(holding, handle_id):
         grants.setdefault(grant.address.version, grant)
@@ -40,11 +40,11 @@ def allocate(draft: Draft, request: Allocate) -> Granted:
             grant = grants[version] = _fresh(draft, request, version)
             counts[grant.block] = counts.get(grant.block, 0) + 1
             _write_handle(draft, handle_id, counts)
-    chosen = tuple(grants[version] for version in request.versions)
-    for grant in chosen:
+    for grant in grants.values():
         _confirm(draft, request, grant)
-    superseded = _record_endpoint(draft, request, request.link, chosen) if request.link else ""
-    return Granted(chosen, superseded)
+    held = tuple(grants[version] for version in sorted(grants))
+    superseded = _record_endpoint(draft, request, request.link, held) if request.link else ""
+    return Granted(tuple(grants[version] for version in request.versions), superseded)
 
 
 def _fresh(draft: Draft, request: Allocate, version: int) -> Grant:
@@ -110,26 +110,23 @@ def _write_handle(draft: Draft, handle_id: str, counts: dict[Network, int]) -> N
 # ---- what a handle holds -----------------------------------------------------------------------
 
 
-def holding_blocks(draft: Draft, handle_id: str, versions: Iterable[int] = (4, 6)) -> list[Block]:
+def holding_blocks(draft: Draft, handle_id: str) -> list[Block]:
     """The blocks in which the handle holds addresses.
 
-    They are looked for among those that are followed; if not every family is found there, the
+    They are looked for among those that are followed; if not both families are found there, the
     handle's key says where else.
 
     Raises:
         Unknown: something must be read first.
     """
-    wanted = set(versions)
-    followed = [
-        b for b in draft.followed_blocks() if b.cidr.version in wanted and b.held_by(handle_id)
-    ]
-    if {block.cidr.version for block in followed} == wanted:
+    followed = [block for block in draft.followed_blocks() if block.held_by(handle_id)]
+    if len({block.cidr.version for block in followed}) == 2:
         return followed
     key = keys.handle(handle_id)
     value = draft.value(key, assume_absent=True)
     counts = codec.decode_handle(key, value) if value is not None else {}
     seen = {block.cidr for block in followed}
-    others = [draft.block(c) for c in counts if c.version in wanted and c not in seen]
+    others = [draft.block(cidr) for cidr in counts if cidr not in seen]
     return [*followed, *(block for block in others if block and block.held_by(handle_id))]
 
 

@@ -161,8 +161,7 @@ class Draft:
         """
         key = keys.affinity(self.node, cidr)
         entry = self.known.view.mirrored.get(key)
-        is_confirmed = entry and codec.decode_affinity(key, entry.value).is_confirmed
-        if key not in self.put and not is_confirmed:
+        if key not in self.put and not (entry and _is_confirmed(key, entry.value)):
             self.value(key)
             self.write(key, codec.encode_affinity(Affinity(self.node, cidr)))
 
@@ -229,3 +228,10 @@ class Draft:
             put[key] = codec.encode_block(stored)
             remember_block(key, put[key], stored)
         return Change(self.expect, put, frozenset(delete))
+
+
+def _is_confirmed(key: str, value: bytes) -> bool:
+    try:
+        return codec.decode_affinity(key, value).is_confirmed
+    except Invalid:
+        return False  # whatever it was to mean, the block says whose it is

@@ -72,7 +72,10 @@ def _endpoint(entry: Entry, _: int) -> Cells:
     endpoint = decode_endpoint(entry.key, entry.value)
     # The model has no NATs, and a container id for the workload where calicoctl shows nothing.
     spec = load(entry.key, entry.value)["spec"]
-    nats = (f"{{{nat['internalIP']} {nat['externalIP']}}}" for nat in spec.get("ipNATs") or ())
+    nats = (
+        f"{{{nat.get('internalIP', '')} {nat.get('externalIP', '')}}}"
+        for nat in spec.get("ipNATs") or ()
+    )
     return {
         "NAMESPACE": endpoint.id.namespace,
         "NAME": _name(entry),
