@@ -27,6 +27,7 @@ class Connection:
 
     endpoint: str
     channel: grpc.aio.Channel
+    files: tuple[bytes | None, ...]  # the certificates with which it was made
     txn: grpc.aio.UnaryUnaryMultiCallable[pb.TxnRequest, pb.TxnResponse]
     watch: grpc.aio.StreamStreamMultiCallable[pb.WatchRequest, pb.WatchResponse]
     authenticate: grpc.aio.UnaryUnaryMultiCallable[pb.AuthenticateRequest, pb.AuthenticateResponse]
@@ -40,18 +41,21 @@ def connect(config: EtcdConfig, endpoint: str, keepalive_s: float) -> Connection
     """Make a channel; it connects at the first call and again whenever it has lost its peer.
 
     Raises:
-        Invalid: a certificate file cannot be read.
+        Invalid: a certificate file cannot be read, or is none.
     """
     scheme, _, target = endpoint.partition("://")
     options = _options(keepalive_s)
-    channel = (
-        grpc.aio.secure_channel(target, _credentials(config), options)
-        if scheme == "https"
-        else grpc.aio.insecure_channel(target, options)
-    )
+    files = certificate_files(config)
+    if scheme == "https":
+        authority, key, certificate = files
+        credentials = grpc.ssl_channel_credentials(authority, key, certificate)
+        channel = grpc.aio.secure_channel(target, credentials, options)
+    else:
+        channel = grpc.aio.insecure_channel(target, options)
     return Connection(
         endpoint=endpoint,
         channel=channel,
+        files=files,
         # The generated stubs have no types.
         txn=KVStub(channel).Txn,
         watch=WatchStub(channel).Watch,
@@ -82,21 +86,30 @@ def _options(keepalive_s: float) -> list[tuple[str, int]]:
     ]
 
 
-def _credentials(config: EtcdConfig) -> grpc.ChannelCredentials:
-    return grpc.ssl_channel_credentials(
-        root_certificates=_content("ETCD_CA_CERT_FILE", config.ca_cert_file),
-        private_key=_content("ETCD_KEY_FILE", config.key_file),
-        certificate_chain=_content("ETCD_CERT_FILE", config.cert_file),
+def certificate_files(config: EtcdConfig) -> tuple[bytes | None, bytes | None, bytes | None]:
+    """What the files hold now: authority, key, certificate. They may be renewed at any time.
+
+    Raises:
+        Invalid: one cannot be read, or is something else.
+    """
+    return (
+        _content("ETCD_CA_CERT_FILE", config.ca_cert_file, "CERTIFICATE"),
+        _content("ETCD_KEY_FILE", config.key_file, "PRIVATE KEY"),
+        _content("ETCD_CERT_FILE", config.cert_file, "CERTIFICATE"),
     )
 
 
-def _content(variable: str, path: Path | None) -> bytes | None:
+def _content(variable: str, path: Path | None, kind: str) -> bytes | None:
     if path is None:
         return None
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise Invalid(f"{variable}: {path} cannot be read: {error.strerror}") from error
+    # gRPC would not name the file, and over an empty one it aborts the whole process.
+    if f"{kind}-----".encode() not in content:
+        raise Invalid(f"{variable}: {path} holds no {kind.lower()} in PEM form")
+    return content
 
 
 def metadata(token: str | None) -> tuple[tuple[str, str], ...]:
@@ -132,6 +145,13 @@ _REMEDIES = {
 _PLAIN_WORDS = {
     "Connection refused": "connection refused",
     "CERTIFICATE_VERIFY_FAILED": "its certificate is not one that ETCD_CA_CERT_FILE vouches for",
+    "Failed to create security handshaker": (
+        "ETCD_CERT_FILE, ETCD_KEY_FILE and ETCD_CA_CERT_FILE are damaged or do not fit together"
+    ),
+    # It ended the connection over the certificate that it was shown, or not shown.
+    "TSI_DATA_CORRUPTED": "it refuses us; check ETCD_CERT_FILE and ETCD_KEY_FILE",
+    "Hostname Verification": "its certificate is not for the host that ETCD_ENDPOINTS names",
+    "Handshake read failed": "it does not speak TLS; http or https in ETCD_ENDPOINTS?",
     "Ssl handshake failed": "TLS handshake failed",
     "database space exceeded": "its database is full: compact, defragment, disarm the alarm",
 }

@@ -17,6 +17,7 @@ from datastore.config import EtcdConfig
 from datastore.etcd_channel import (
     Connection,
     WatchCall,
+    certificate_files,
     connect,
     is_old_token,
     is_refusal,
@@ -141,6 +142,21 @@ class Session:
         # Of many calls that fail at one endpoint, only the first moves on.
         if connection.endpoint == self.endpoint:
             self._current = (self._current + 1) % len(self._config.endpoints)
+        self._drop_if_renewed(connection)
+
+    def _drop_if_renewed(self, connection: Connection) -> None:
+        """Have the next attempt use the certificate files as they are now.
+
+        Whoever still uses the channel goes on with it; it is closed when nobody does any more.
+        """
+        try:
+            files = certificate_files(self._config)
+        except Invalid:
+            return  # they are just being written
+        if files == connection.files:
+            return
+        if self._connections.get(connection.endpoint) is connection:
+            del self._connections[connection.endpoint]
 
     async def _send(
         self, connection: Connection, request: pb.TxnRequest, timeout_s: float

@@ -5,6 +5,7 @@ ranges it holds may depend on what it holds: a new affinity makes the mirror fol
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 
@@ -36,8 +37,10 @@ class Mirror:
         self._ranges: frozenset[str] = frozenset()
         self._learnt_at: dict[str, int] = {}  # key -> revision at which it is known best
         self._change = asyncio.Event()
+        self._watching: asyncio.Timeout | None = None  # ends early if other ranges are wanted
         self._ready_flip = asyncio.Event()
         self._is_ready = False
+        self.trouble = ""  # why it could not list or watch last time
         self.revision = 0
         self.epoch = store.epoch
         self.restorations = 0  # how often the store turned out to be another one
@@ -71,19 +74,30 @@ class Mirror:
         """Take over what was read or written at *revision*, without waiting for the watch.
 
         A watch that tells of an older revision of the same key changes nothing afterwards. Keys
-        that the mirror would not follow are left out.
+        that the mirror would not follow are left out, and dropped if it followed them so far:
+        nobody would tell of their next change. Are the ranges others now, all are listed again.
         """
         known = self._entries | {k: e for k, e in entries.items() if e is not None}
         ranges = self._ranges_of(known)
-        self._take(revision, {k: e for k, e in entries.items() if within(k, ranges)})
+        follows = {k: within(k, ranges) for k in entries}
+        news = {k: e if follows[k] else None for k, e in entries.items()}
+        self._take(revision, {k: e for k, e in news.items() if follows[k] or k in self._entries})
+        if self._watching is not None and ranges != self._ranges:
+            self._watching.reschedule(asyncio.get_running_loop().time())
+            self._watching = None
 
     async def run(self) -> None:
         """Follow the store; never returns."""
         while True:
             try:
                 await self._list()
-                await self._watch()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(None) as self._watching:
+                        await self._watch()
+                self._watching = None
             except OcicatError as error:
+                self._watching = None
+                self.trouble = str(error)
                 self._set_ready(False)
                 log.warning("mirror lists again: %s", error)
                 await asyncio.sleep(RETRY_PAUSE_S)
@@ -116,10 +130,13 @@ class Mirror:
         # The watch begins after this revision: only what is newer can still be overtaken by it.
         self._learnt_at = {k: r for k, r in self._learnt_at.items() if r > snapshot.revision}
         self.revision = snapshot.revision
+        self.trouble = ""
         self._set_ready(True)
         self._change.set()
 
     async def _watch(self) -> None:
+        if self._ranges_of(self._entries) != self._ranges:
+            return  # by what was learnt while the list was under way
         async for events in self._store.watch(self._ranges, self.revision):
             self._take(events.revision, events.entries)
             self.revision = max(self.revision, events.revision)

@@ -103,26 +103,39 @@ async def _work(config: Config, daemon: Daemon, prepared: asyncio.Event) -> None
     learn the way to it), nor before what registering wrote, the default pool, has been listed.
     """
     registration = Registration(daemon.store, config, detector(config))
-    await _register(registration)
+    await _register(registration, daemon.allocator)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(daemon.mirror.run())
         tasks.create_task(daemon.allocator.run())
         tasks.create_task(daemon.reconciler.run())
         tasks.create_task(daemon.history.run(daemon.store, daemon.mirror))
         tasks.create_task(registration.follow_address())
+        tasks.create_task(_register_again(registration, daemon))
         await _claim_first_block(daemon.allocator)
         prepared.set()
 
 
-async def _register(registration: Registration) -> None:
+async def _register(registration: Registration, allocator: Allocator) -> None:
     """Register the node, as often as etcd makes it necessary."""
     while True:
         try:
             await registration.register()
+            allocator.trouble = ""
             return
         except OcicatError as error:
+            allocator.trouble = str(error)
             log.warning("node is not registered yet: %s", error)
             await asyncio.sleep(RETRY_PAUSE_S)
+
+
+async def _register_again(registration: Registration, daemon: Daemon) -> None:
+    """Register in a store that turned out to be another one: it may not know the node."""
+    registered_in = 0
+    while True:
+        if (restorations := daemon.mirror.restorations) != registered_in:
+            await _register(registration, daemon.allocator)
+            registered_in = restorations
+        await asyncio.sleep(RETRY_PAUSE_S)
 
 
 async def _claim_first_block(allocator: Allocator) -> None:

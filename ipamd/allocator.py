@@ -48,6 +48,7 @@ class Allocator:
         self._wake = asyncio.Event()
         self._facts = Facts(mirror)
         self._opened_for: int | None = None
+        self.trouble = ""  # why the node could not be registered yet
         self._in_use: frozenset[Address] = frozenset()
         self._may_claim_at = 0.0
         # A commit went without an answer and may still be carried out: ours, or at first that of a
@@ -78,9 +79,14 @@ class Allocator:
 
     # ---- when addresses may be given out -------------------------------------------------------
 
-    def open(self, restorations: int) -> None:
-        """Give out addresses: what live links have is recorded, in a store restored so often."""
-        if restorations:
+    def open(self, restorations: int, *, is_older: bool = False) -> None:
+        """Give out addresses: what live links have is recorded, in a store restored so often.
+
+        Args:
+            restorations: how often we saw that it was.
+            is_older: it lacked what links have: it was restored while we did not run.
+        """
+        if restorations or is_older:
             self._may_claim_at = _clock_s() + SETTLE_S
         self._opened_for = restorations
         self._wake.set()
@@ -99,7 +105,7 @@ class Allocator:
     def waits_for(self) -> str:
         """Why no address is given out at the moment; "" if they are."""
         if not self._mirror.is_ready:
-            return _NO_ANSWER
+            return self.trouble or self._mirror.trouble or _NO_ANSWER
         return "" if self.is_open else _NO_REPORT
 
     @property

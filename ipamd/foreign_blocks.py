@@ -46,7 +46,13 @@ def borrow(draft: Draft, pools: list[Pool]) -> Block | None:
     Raises:
         Unknown: blocks must be read first.
     """
-    return _first(draft, pools, lambda b: b.free(draft.known.reserved(b.cidr)) is not None)
+    block = _first(draft, pools, lambda b: b.free(draft.known.reserved(b.cidr)) is not None)
+    if block is not None:
+        # A fence rewrites our own blocks: should this come late, it then comes too late.
+        own = next(draft.own_blocks(block.cidr.version), None)
+        if own is not None:
+            draft.block(own.cidr)
+    return block
 
 
 def _first(draft: Draft, pools: list[Pool], serves: Callable[[Block], bool]) -> Block | None:

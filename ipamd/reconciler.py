@@ -115,7 +115,8 @@ class Reconciler:
     @property
     def findings(self) -> tuple[str, ...]:
         """What store and kernel disagree about and an operator has to decide."""
-        return (*self._known().mistakes, *self._conflicts, *self._judged)
+        mistakes = self._known().mistakes if self._mirror.is_ready else []
+        return (*mistakes, *self._conflicts, *self._judged)
 
     async def run(self) -> None:
         """Ask for a report as long as none has opened the allocator; never returns."""
@@ -156,7 +157,7 @@ class Reconciler:
         missing = unrecorded(self._held(), report, self._allocator.busy_handles)
         self._allocator.avoid({address for link in missing for address in link.addresses})
         before, self._unrecorded = self._unrecorded, {link.attachment_digest for link in missing}
-        conflicts = []
+        conflicts, recorded = [], self.recorded
         for link in missing:
             if is_opening or link.attachment_digest in before:
                 try:
@@ -166,7 +167,7 @@ class Reconciler:
         _warn(conflicts, self._conflicts)
         self._conflicts = conflicts
         if is_opening and report.is_complete:
-            self._allocator.open(restorations)
+            self._allocator.open(restorations, is_older=self.recorded > recorded)
             log.info("addresses are given out: links=%d", len(report.links))
 
     async def _find_borrowed(self) -> None:

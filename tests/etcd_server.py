@@ -119,8 +119,12 @@ class EtcdServer:
         self._end(signal.SIGKILL)
 
     def freeze(self) -> None:
-        """Let it keep its connections and do nothing."""
+        """Let it keep its connections and do nothing; it does when this returns."""
         self._send(signal.SIGSTOP)
+        assert self._process is not None
+        state = Path(f"/proc/{self._process.pid}/stat")
+        while state.read_text().rpartition(")")[2].split()[0] != "T":
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         self._send(signal.SIGCONT)

@@ -49,7 +49,11 @@ class IpamdProcess:
         self._channel: grpc.Channel | None = None
 
     def __enter__(self) -> "IpamdProcess":
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
