@@ -19,6 +19,7 @@ _COMMANDS = {
     "delete": ("ocicatctl.edit:delete", "Delete resources, by name or as a file names them."),
     "ipam": ("ocicatctl.ipam:ipam", "Show, check, explain, release and configure addresses."),
     "node": ("ocicatctl.node:node", "Show the BGP sessions of this node; delete a node."),
+    "upgrade": ("ocicatctl.upgrade:upgrade", "Take over the addresses of another plugin's pods."),
     "lab": ("ocicatctl.lab.cli:lab", "Run a whole cluster on this machine, in namespaces."),
 }
 
