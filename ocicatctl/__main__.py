@@ -12,14 +12,23 @@ from datamodel.errors import OcicatError
 
 # Command -> where it is, and its line in --help (which must not import it).
 _COMMANDS = {
-    "get": ("ocicatctl.get:get", "Show pools, nodes, peers, workload endpoints, …"),
-    "create": ("ocicatctl.edit:create", "Create resources from a file."),
-    "apply": ("ocicatctl.edit:apply", "Create resources from a file, or replace them."),
-    "replace": ("ocicatctl.edit:replace", "Replace resources with those of a file."),
-    "delete": ("ocicatctl.edit:delete", "Delete resources, by name or as a file names them."),
-    "ipam": ("ocicatctl.ipam:ipam", "Show, check, explain, release and configure addresses."),
-    "node": ("ocicatctl.node:node", "Show the BGP sessions of this node; delete a node."),
-    "upgrade": ("ocicatctl.upgrade:upgrade", "Take over the addresses of another plugin's pods."),
+    "get": ("ocicatctl.resources.get:get", "Show pools, nodes, peers, workload endpoints, …"),
+    "create": ("ocicatctl.resources.edit:create", "Create resources from a file."),
+    "apply": ("ocicatctl.resources.edit:apply", "Create resources from a file, or replace them."),
+    "replace": ("ocicatctl.resources.edit:replace", "Replace resources with those of a file."),
+    "delete": (
+        "ocicatctl.resources.edit:delete",
+        "Delete resources, by name or as a file names them.",
+    ),
+    "ipam": (
+        "ocicatctl.ipam.command:ipam",
+        "Show, check, explain, release and configure addresses.",
+    ),
+    "node": ("ocicatctl.node.command:node", "Show the BGP sessions of this node; delete a node."),
+    "upgrade": (
+        "ocicatctl.upgrade.command:upgrade",
+        "Take over the addresses of another plugin's pods.",
+    ),
     "lab": ("ocicatctl.lab.cli:lab", "Run a whole cluster on this machine, in namespaces."),
 }
 

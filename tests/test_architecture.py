@@ -41,7 +41,7 @@ EDGES = {
         "cni_plugin/netns.py",
         "cni_plugin/spool.py",
         "ipamd/interfaces.py",
-        "ocicatctl/host_local_files.py",
+        "ocicatctl/upgrade/files.py",
     },
     "subprocess": {
         "cni_plugin/install.py",

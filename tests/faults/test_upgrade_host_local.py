@@ -29,7 +29,7 @@ from datastore import codec, keys
 from datastore.etcd import EtcdStore
 from datastore.store import Change
 from ipam_api import ipam_pb2
-from ocicatctl.host_local import MARK, configuration_of
+from ocicatctl.upgrade.host_local import MARK, configuration_of
 from tests.consistency import assert_consistent
 from tests.etcd_proxy import LoopThread
 from tests.etcd_server import EtcdServer

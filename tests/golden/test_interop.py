@@ -42,17 +42,17 @@ from datastore.store import Entry, Snapshot, Store, settle
 from ipamd.config import read_config
 from ipamd.registration import Registration
 from ipamd.request import Fence, Link, Prepare, Tidy
-from ocicatctl.documents import parse
-from ocicatctl.ipam_configure import decide as decide_config
-from ocicatctl.ipam_release import release_all
-from ocicatctl.known import Known
-from ocicatctl.manifest import Verb, named, resources_in
-from ocicatctl.node_delete import delete_node
-from ocicatctl.pool_delete import delete_pool
-from ocicatctl.query import Query, answer
-from ocicatctl.release import Target
-from ocicatctl.resources import KINDS, POOL, with_revision
-from ocicatctl.write import write
+from ocicatctl.ipam.configure import decide as decide_config
+from ocicatctl.ipam.release import release_all
+from ocicatctl.ipam.release_plan import Target
+from ocicatctl.node.delete import delete_node
+from ocicatctl.resources.documents import parse
+from ocicatctl.resources.kinds import KINDS, POOL, with_revision
+from ocicatctl.resources.known import Known
+from ocicatctl.resources.manifest import Verb, named, resources_in
+from ocicatctl.resources.pool_delete import delete_pool
+from ocicatctl.resources.query import Query, answer
+from ocicatctl.resources.write import write
 from tests.consistency import problems
 from tests.ipam import (
     LINK,

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from datastore.codec import API_VERSION, Stamp
-from ocicatctl.documents import Located
-from ocicatctl.manifest import Resource, Verb, resources_in
+from ocicatctl.resources.documents import Located
+from ocicatctl.resources.manifest import Resource, Verb, resources_in
 
 STAMP = Stamp("5f3c1e0a-7d57-4a53-9d2c-8c7f0a0f2d11", datetime(2026, 11, 20, 18, 0, tzinfo=UTC))
 

@@ -8,7 +8,7 @@ import pytest
 from datamodel.affinity import Affinity
 from datamodel.block import WINDOWS_HANDLE, Attribute, Block
 from datastore import codec, keys
-from ocicatctl.check_problem import Kind
+from ocicatctl.check.problem import Kind
 from tests.ipam import STAMP, Stored, a_pool
 from tests.unit.ocicatctl.test_check_cluster import (
     LATER,

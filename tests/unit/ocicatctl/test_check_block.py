@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from datamodel.block import Attribute, Block
 from datamodel.errors import Invalid
 from datastore import codec, keys
-from ocicatctl.check_block import read_block
+from ocicatctl.check.block import read_block
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 CIDR = ip_network("10.65.0.8/29")

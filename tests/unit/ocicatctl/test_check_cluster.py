@@ -15,9 +15,9 @@ from datamodel.node import Node
 from datamodel.report import Report, ReportedLink
 from datastore import codec, keys
 from datastore.store import Entry
-from ocicatctl.check_cluster import read_cluster
-from ocicatctl.check_findings import Findings, check_store
-from ocicatctl.check_problem import Kind
+from ocicatctl.check.cluster import read_cluster
+from ocicatctl.check.findings import Findings, check_store
+from ocicatctl.check.problem import Kind
 from tests.consistency import problems
 from tests.ipam import LINK, NOW, STAMP, Stored, a_pool, a_store, an_allocate, settled
 

@@ -15,10 +15,10 @@ from datamodel.block import Block
 from datamodel.report import Report
 from datastore import codec, keys
 from datastore.store import MAX_OPERATIONS, Change, Committed, Rejected
-from ocicatctl.check_draft import Action, Run
-from ocicatctl.check_findings import Findings
-from ocicatctl.check_problem import Kind
-from ocicatctl.check_repair import Plan, plan
+from ocicatctl.check.draft import Action, Run
+from ocicatctl.check.findings import Findings
+from ocicatctl.check.problem import Kind
+from ocicatctl.check.repair import Plan, plan
 from tests.consistency import problems
 from tests.ipam import LINK, Stored, a_release, an_allocate, revision_of, settled
 from tests.unit.ocicatctl.test_check_cluster import (

@@ -11,8 +11,8 @@ from datamodel.attachment import Kernel
 from datamodel.block import Block
 from datamodel.report import Report
 from datastore import codec, keys
-from ocicatctl.check_findings import check_store
-from ocicatctl.check_problem import Kind
+from ocicatctl.check.findings import check_store
+from ocicatctl.check.problem import Kind
 from tests.ipam import Stored
 from tests.unit.ocicatctl.test_check_cluster import (
     HERE,

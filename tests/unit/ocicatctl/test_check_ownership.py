@@ -11,7 +11,7 @@ from datamodel.affinity import PENDING, PENDING_DELETION, Affinity
 from datamodel.block import WINDOWS_HANDLE, Attribute, Block
 from datamodel.node import Node
 from datastore import codec, keys
-from ocicatctl.check_problem import Kind
+from ocicatctl.check.problem import Kind
 from tests.ipam import STAMP, Stored
 from tests.unit.ocicatctl.test_check_cluster import (
     LATER,

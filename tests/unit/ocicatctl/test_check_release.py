@@ -11,9 +11,9 @@ from datamodel.attachment import Kernel
 from datamodel.block import Attribute
 from datamodel.report import Report
 from datastore import codec, keys
-from ocicatctl.check_cluster import read_cluster
-from ocicatctl.check_kernel import Links
-from ocicatctl.check_release import judge
+from ocicatctl.check.cluster import read_cluster
+from ocicatctl.check.kernel import Links
+from ocicatctl.check.release import judge
 from tests.ipam import Stored
 from tests.unit.ocicatctl.test_check_cluster import (
     HERE,

@@ -12,9 +12,9 @@ from datamodel.pool import Network
 from datamodel.report import Report
 from datastore import codec, keys
 from datastore.store import Change, Committed, Entry, Rejected
-from ocicatctl.check_draft import Run
-from ocicatctl.check_problem import Kind
-from ocicatctl.check_repair import plan
+from ocicatctl.check.draft import Run
+from ocicatctl.check.problem import Kind
+from ocicatctl.check.repair import plan
 from tests.ipam import Stored, an_allocate, revision_of, settled
 from tests.unit.ocicatctl.test_check_cluster import (
     LATER,

@@ -6,8 +6,8 @@ import pytest
 
 from datamodel.block import Attribute, Block
 from datastore import codec, keys
-from ocicatctl.check_repair import Plan, plan
-from ocicatctl.check_text import Show, again_text, check_text, done_text, plan_text
+from ocicatctl.check.repair import Plan, plan
+from ocicatctl.check.text import Show, again_text, check_text, done_text, plan_text
 from tests.ipam import Stored
 from tests.unit.ocicatctl.test_check_cluster import (
     a_cluster,

@@ -15,11 +15,11 @@ from datamodel.pool import Network, Pool
 from datastore import codec, keys
 from datastore.memory import MemoryStore
 from datastore.store import Change, Committed, Rejected
-from ocicatctl.change import Outcome
-from ocicatctl.delete import delete
-from ocicatctl.manifest import named
-from ocicatctl.pool_delete import SETTLE_S, TOLD_EVERY, delete_pool
-from ocicatctl.resources import ENDPOINT, NODE, PEER, POOL
+from ocicatctl.resources.change import Outcome
+from ocicatctl.resources.delete import delete
+from ocicatctl.resources.kinds import ENDPOINT, NODE, PEER, POOL
+from ocicatctl.resources.manifest import named
+from ocicatctl.resources.pool_delete import SETTLE_S, TOLD_EVERY, delete_pool
 from tests.unit.ocicatctl.manifests import STAMP, a_resource
 
 CIDR = IPv4Network("10.65.0.0/24")

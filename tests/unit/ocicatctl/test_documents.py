@@ -1,6 +1,6 @@
 import pytest
 
-from ocicatctl.documents import parse
+from ocicatctl.resources.documents import parse
 
 
 def values(text: str):

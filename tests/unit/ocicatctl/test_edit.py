@@ -8,7 +8,7 @@ import yaml
 from click.testing import CliRunner
 
 from ocicatctl.__main__ import ocicatctl
-from ocicatctl.resources import KINDS
+from ocicatctl.resources.kinds import KINDS
 from tests.unit.ocicatctl.manifests import a_document
 
 WRITES = ["create", "apply", "replace"]

@@ -11,9 +11,9 @@ from datamodel.block import Attribute
 from datamodel.errors import Invalid
 from datamodel.pool import Pool
 from datastore import keys
-from ocicatctl.explain_address import address_text
-from ocicatctl.explain_node import node_text
-from ocicatctl.explaining import Explainer
+from ocicatctl.ipam.explain_address import address_text
+from ocicatctl.ipam.explain_node import node_text
+from ocicatctl.ipam.explaining import Explainer
 from tests.unit.ocicatctl.addressing import (
     FIRST,
     HANDLE_0,

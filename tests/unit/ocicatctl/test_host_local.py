@@ -16,7 +16,9 @@ from datamodel.pool import Pool
 from datastore import codec, keys
 from datastore.store import Entry
 from ocicatctl.__main__ import ocicatctl
-from ocicatctl.host_local import (
+from ocicatctl.resources.known import Known
+from ocicatctl.upgrade.containers import Cached, cached_of, containers_of, link_to, routes_of
+from ocicatctl.upgrade.host_local import (
     CLOSED_CONTENT,
     MAX_CLOSED,
     Closed,
@@ -27,8 +29,7 @@ from ocicatctl.host_local import (
     parse_file,
     uses_host_local,
 )
-from ocicatctl.host_local_containers import Cached, cached_of, containers_of, link_to, routes_of
-from ocicatctl.host_local_plan import (
+from ocicatctl.upgrade.plan import (
     Stored,
     block_keys,
     decide_reserve,
@@ -40,7 +41,6 @@ from ocicatctl.host_local_plan import (
     reserved_during,
     with_blocks,
 )
-from ocicatctl.known import Known
 from tests.unit.ocicatctl.addressing import STAMP
 
 NETWORK = "pods"

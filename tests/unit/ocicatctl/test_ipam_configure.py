@@ -6,8 +6,8 @@ from datamodel.errors import Invalid
 from datastore import codec, keys
 from datastore.memory import MemoryStore
 from datastore.store import Change, settle
-from ocicatctl.ipam_configure import decide
-from ocicatctl.known import Known
+from ocicatctl.ipam.configure import decide
+from ocicatctl.resources.known import Known
 
 KEY = keys.IPAM_CONFIG
 

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from datamodel.attachment import Pod
 from ipam_api.answers import History, Holding
 from ocicatctl.__main__ import ocicatctl
-from ocicatctl.ipam_history import Answer, as_document, as_text, hint
+from ocicatctl.ipam.history import Answer, as_document, as_text, hint
 
 BEGINS = 1_795_000_000.0
 ADDRESS = ip_address("10.0.0.1")

@@ -9,10 +9,10 @@ from datamodel.ipam_config import IpamConfig
 from datamodel.reservation import Reservations
 from datastore import keys
 from datastore.store import Entry
-from ocicatctl.borrowed import Borrowing
-from ocicatctl.holder import Holder
-from ocicatctl.ipam_show import borrowing, configuration, utilization
-from ocicatctl.plan import Plan
+from ocicatctl.ipam.borrowed import Borrowing
+from ocicatctl.ipam.holder import Holder
+from ocicatctl.ipam.plan import Plan
+from ocicatctl.ipam.show import borrowing, configuration, utilization
 from ocicatctl.structured import structured
 from tests.unit.ocicatctl.addressing import (
     FIRST,

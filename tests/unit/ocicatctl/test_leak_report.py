@@ -6,8 +6,8 @@ import pytest
 from datamodel.errors import Invalid
 from datastore import keys
 from datastore.store import Entry
-from ocicatctl.leak_report import ClusterState, LeakReport, check, common, parse
-from ocicatctl.release import Seen, Target
+from ocicatctl.ipam.leak_report import ClusterState, LeakReport, check, common, parse
+from ocicatctl.ipam.release_plan import Seen, Target
 
 HERE = ClusterState(guid="g", revision="7", is_locked=True)
 

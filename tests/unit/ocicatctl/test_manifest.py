@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from datamodel.errors import Invalid
 from datastore.codec import dump
-from ocicatctl.manifest import Verb, named
-from ocicatctl.resources import CLUSTER, ENDPOINT, PEER, POOL
+from ocicatctl.resources.kinds import CLUSTER, ENDPOINT, PEER, POOL
+from ocicatctl.resources.manifest import Verb, named
 from tests.unit.ocicatctl.manifests import SPECS, a_document, read
 
 

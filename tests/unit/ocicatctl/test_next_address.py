@@ -18,7 +18,7 @@ from datamodel.pool import Pool
 from datastore import codec, keys
 from datastore.memory import MemoryStore
 from ipamd.request import Granted
-from ocicatctl.explaining import Explainer
+from ocicatctl.ipam.explaining import Explainer
 from tests.ipam import NODE, NOW, STAMP, Stored, a_pool, an_allocate, decided, filled
 
 NOW_NS = int(NOW.timestamp() * 1e9)

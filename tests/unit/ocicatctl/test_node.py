@@ -5,7 +5,7 @@ from click.testing import CliRunner
 
 from bird_api.protocols import Session
 from ocicatctl.__main__ import ocicatctl
-from ocicatctl.node import as_json, as_text
+from ocicatctl.node.command import as_json, as_text
 
 
 def a_session(address: str, state: str = "up", info: str = "Established") -> Session:

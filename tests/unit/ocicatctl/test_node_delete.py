@@ -16,8 +16,8 @@ from datastore import codec, keys
 from datastore.memory import MemoryStore
 from datastore.store import MAX_OPERATIONS, Change
 from ocicatctl.__main__ import ocicatctl
-from ocicatctl.node_delete import BLOCKS_AT_ONCE, delete_node
-from ocicatctl.taken import Deleted
+from ocicatctl.node.delete import BLOCKS_AT_ONCE, delete_node
+from ocicatctl.node.taken import Deleted
 from tests.consistency import assert_consistent, problems
 from tests.leftovers import (
     EMPTY,

@@ -13,8 +13,8 @@ from datamodel.pool import Pool
 from datastore import keys
 from datastore.codec import Stamp, dump, encode_endpoint, encode_node, encode_pool
 from datastore.store import Entry, Snapshot
-from ocicatctl.query import CLUSTER_BGP, Query, answer
-from ocicatctl.resources import ENDPOINT, NODE, POOL
+from ocicatctl.resources.kinds import ENDPOINT, NODE, POOL
+from ocicatctl.resources.query import CLUSTER_BGP, Query, answer
 
 STAMP = Stamp("5f3c1e0a-7d57-4a53-9d2c-8c7f0a0f2d11", datetime(2026, 11, 20, 18, 0, tzinfo=UTC))
 

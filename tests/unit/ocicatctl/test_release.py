@@ -13,9 +13,9 @@ from datamodel.block import WINDOWS_HANDLE, Attribute
 from datamodel.errors import Invalid
 from datastore import codec, keys
 from datastore.store import Change, Committed, settle
-from ocicatctl.ipam_release import release_all
-from ocicatctl.known import Known
-from ocicatctl.release import Fate, Seen, Target, Terms, decide_forget, freed
+from ocicatctl.ipam.release import release_all
+from ocicatctl.ipam.release_plan import Fate, Seen, Target, Terms, decide_forget, freed
+from ocicatctl.resources.known import Known
 from tests.consistency import assert_consistent
 from tests.unit.ocicatctl.addressing import (
     FIRST,

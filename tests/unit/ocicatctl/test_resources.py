@@ -5,8 +5,8 @@ import pytest
 from datamodel.errors import Invalid
 from datastore.codec import dump
 from datastore.store import Entry, Snapshot
-from ocicatctl.query import Query, answer
-from ocicatctl.resources import BGP_CONFIGURATION, CLUSTER, ENDPOINT, KINDS, PEER, RESERVATION
+from ocicatctl.resources.kinds import BGP_CONFIGURATION, CLUSTER, ENDPOINT, KINDS, PEER, RESERVATION
+from ocicatctl.resources.query import Query, answer
 
 
 def show(kind, output="ps", **specs):

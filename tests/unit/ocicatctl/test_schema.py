@@ -1,7 +1,7 @@
 import pytest
 
-from ocicatctl import values
-from ocicatctl.schema import Field, anything, leaf, list_of, object_of, shown
+from ocicatctl.resources import values
+from ocicatctl.resources.schema import Field, anything, leaf, list_of, object_of, shown
 
 CHECK = object_of(
     Field("name", leaf(values.text), is_required=True),

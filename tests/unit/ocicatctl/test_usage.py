@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from datamodel.block import Attribute, Block
 from datamodel.pool import Pool
 from datamodel.reservation import Reservations
-from ocicatctl.usage import Counts, Usage
+from ocicatctl.ipam.usage import Counts, Usage
 
 POOL = Pool("default-ipv4-ippool", IPv4Network("10.65.0.0/16"), 26)
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

@@ -1,6 +1,6 @@
 import pytest
 
-from ocicatctl import values
+from ocicatctl.resources import values
 
 RIGHT = [
     (values.cidr, "10.65.0.0/16", "10.65.0.0/16"),

@@ -11,8 +11,8 @@ from datastore import keys
 from datastore.codec import Stamp
 from datastore.memory import MemoryStore
 from datastore.store import Change, Committed, Rejected
-from ocicatctl.manifest import Resource, Verb
-from ocicatctl.write import write
+from ocicatctl.resources.manifest import Resource, Verb
+from ocicatctl.resources.write import write
 from tests.unit.ocicatctl.manifests import STAMP, a_resource
 
 OTHER_UID = "0a0b9d5e-6f0e-4b43-8a57-b7f2a44c1f01"

@@ -1,0 +1,99 @@
+"""The story of ``create``, ``apply`` and ``replace``: check everything, then write one by one.
+
+It acts on the store that it is given. What can be known before the first write is a mistake of the
+whole command; what only turns out at a write (somebody else's change, an object that exists) is
+told for that object, and the others are written all the same, as calicoctl does.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from datamodel.errors import Invalid, OcicatError, Unavailable
+from datamodel.pool import Network, Pool
+from datastore import keys
+from datastore.codec import Stamp
+from datastore.store import Decision, Store, settle
+from ocicatctl.entries import decoded, raise_for
+from ocicatctl.resources.change import Outcome, decide_write
+from ocicatctl.resources.kinds import POOL
+from ocicatctl.resources.known import Known
+from ocicatctl.resources.manifest import Resource, Verb
+from ocicatctl.resources.outcome import Report
+from ocicatctl.resources.pools import mistakes_beside
+from ocicatctl.resources.rules import pool_of
+
+
+async def write(
+    store: Store,
+    verb: Verb,
+    resources: Sequence[Resource],
+    stamp: Callable[[], Stamp],
+    *,
+    skip_exists: bool = False,
+) -> Report:
+    """Write the resources in the order given; those that are refused are in the report.
+
+    Args:
+        store: where to.
+        verb: what to do with one that exists, or does not.
+        resources: what to write.
+        stamp: makes the identity of a new object.
+        skip_exists: count one that exists as done.
+
+    Raises:
+        Invalid: something is wrong with at least one of them, and none was written.
+    """
+    known = Known()
+    blocks: list[Network] = []
+    if pools := [resource for resource in resources if resource.kind is POOL]:
+        known.take(await store.read(keys.POOLS))
+        blocks = await _blocks(store)
+        raise_for(_pool_mistakes(verb, pools, known, blocks))
+    report = Report(verb, resources)
+    for i, resource in enumerate(resources):
+        decide = partial(_decide, verb, resource, stamp(), known, blocks)
+        try:
+            outcome = await settle(store, known, decide)
+        except Unavailable as error:
+            report.wrong.append(str(error))
+            break  # the next one would wait as long for the same answer
+        except OcicatError as error:
+            report.wrong += str(error).splitlines()
+            continue
+        if outcome is Outcome.DONE or (outcome is Outcome.EXISTS and skip_exists):
+            report.done.append(i)
+        else:
+            report.wrong.append(f"{outcome.value}: {resource.title}")
+    return report
+
+
+async def _blocks(store: Store) -> list[Network]:
+    below = await store.read(keys.ALL_BLOCKS, keys_only=True)
+    return decoded(below.entries.values(), lambda entry: keys.cidr_of(entry.key))[0]
+
+
+def _pool_mistakes(
+    verb: Verb, pools: Sequence[Resource], known: Known, blocks: Sequence[Network]
+) -> list[str]:
+    """What is wrong with the pools beside what is stored and beside each other."""
+    found: list[str] = []
+    earlier: list[Pool] = []
+    for resource in pools:
+        exists = resource.key in known
+        # That one exists, or does not, is told when it is its turn.
+        if not (exists if verb is Verb.CREATE else verb is Verb.REPLACE and not exists):
+            found += mistakes_beside(resource, known, blocks, earlier)
+            earlier.append(pool_of(resource.name, resource.spec))
+    return found
+
+
+def _decide(
+    verb: Verb, resource: Resource, stamp: Stamp, known: Known, blocks: Sequence[Network]
+) -> Decision[Outcome]:
+    """Decide, after another look at what somebody may have changed since all was checked."""
+    decision = decide_write(verb, resource, stamp, known)
+    if decision.change.put and resource.kind is POOL:
+        wrong = mistakes_beside(resource, known, blocks)
+        if wrong:
+            raise Invalid("\n".join(wrong))
+    return decision
