@@ -3,10 +3,10 @@ PY := .venv/bin/python
 CTL := .venv/bin/ocicatctl
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help setup demo test check bench proto golden lock map
+.PHONY: help setup demo test check bench bench-ipam proto golden lock map
 
 help:  ## what each target does
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
 setup:
 	@tools/setup
@@ -24,6 +24,9 @@ check: setup  ## format, lint and types (seconds, no root)
 
 bench: setup  ## our ADD/DEL against Debian's ptp + host-local, in one run
 	@$(SUDO) $(PY) -m bench
+
+bench-ipam: setup  ## ipamd beside bare etcd transactions, and in a large store (4 minutes, no root)
+	@$(PY) -m bench.ipam $(ARGS)
 
 proto: setup  ## regenerate the gRPC code from proto/
 	@$(PY) tools/proto.py
