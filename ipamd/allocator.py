@@ -200,6 +200,7 @@ class Allocator:
             while fences:
                 fences = fences[len(await self._decide_and_write(fences)) :]
             self._is_in_doubt = False
+        self._facts.expire()
         outcomes = await self._decide_and_write(requests)
         self._facts.forget()
         return outcomes

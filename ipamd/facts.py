@@ -71,6 +71,7 @@ class Facts:
         """Remember what the store was heard to hold: what the mirror follows there, else here."""
         self._mirror.learn(revision, entries)
         for key, entry in entries.items():
+            self._learn_claim(key, entry)
             if key in self._mirror.entries:
                 continue
             if key not in self.passed and entry and _is_useless(entry):
@@ -80,21 +81,26 @@ class Facts:
                 if entry is None or key.startswith(keys.ALL_BLOCKS):
                     self._passing.add(key)
 
+    def _learn_claim(self, key: str, entry: Entry | None) -> None:
+        """Keep the list of all blocks right where it is heard to be wrong."""
+        prefix = f"{key.rpartition('/')[0]}/"
+        if prefix in self.claimed and (key in self.claimed[prefix]) != (entry is not None):
+            self.claimed[prefix] ^= {key}
+
     def learn_keys(self, prefix: str, found: Iterable[str]) -> None:
         """Remember all blocks of the cluster for a moment."""
         self.claimed[prefix] = frozenset(found)
         self._foreign_since = _clock_s()
 
-    def forget(self) -> None:
-        """Keep what only we write: nobody tells us when a foreign block or absent key changes.
-
-        What would cost much to read again is kept for a moment; every use of it is compared with
-        the store when it is written.
-        """
-        if _clock_s() - self._foreign_since > FOREIGN_FACTS_S:
+    def expire(self) -> None:
+        """Forget what costs much to read again, once it is too old to refuse anybody over it."""
+        if _clock_s() - self._foreign_since >= FOREIGN_FACTS_S:
             self.claimed.clear()
             self.passed.clear()
             self._foreign_since = _clock_s()
+
+    def forget(self) -> None:
+        """Keep what only we write: nobody tells us when a foreign block or absent key changes."""
         for key in self._passing:
             self.entries.pop(key, None)
         self._passing.clear()

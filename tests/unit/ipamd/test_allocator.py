@@ -11,7 +11,7 @@ from datastore.memory import MemoryStore
 from datastore.mirror import Mirror
 from datastore.store import MAX_OPERATIONS, Change
 from ipamd.allocator import Allocator
-from ipamd.facts import ranges_of
+from ipamd.facts import FOREIGN_FACTS_S, Facts, ranges_of
 from ipamd.request import Granted, Released
 from tests.consistency import assert_consistent
 from tests.ipam import (
@@ -624,3 +624,42 @@ async def test_a_release_of_a_killed_predecessor_does_not_free_what_was_confirme
         assert again == first
         assert handle_key("c1") in await content(store)
         assert_consistent(await content(store))
+
+
+@in_virtual_time
+async def test_a_block_claimed_after_the_blocks_were_listed_may_be_borrowed_from():
+    """Else the node says that there is no address while there is one."""
+    pool = a_pool(cidr="10.0.0.0/28", block_size=29)
+    first, second = pool.blocks_for(NODE)
+    config = {keys.IPAM_CONFIG: b'{"auto_allocate_blocks":true}'}
+    stored = a_store(pool, nodes=(NODE, "node-2"), **a_foreign_block(first, taken=8), **config)
+    store = await filled(MemoryStore(), stored)
+    mirror = Mirror(store, ranges_of(NODE))
+    facts = Facts(mirror)
+    facts.learn_keys(keys.blocks(4), [keys.block(first)])
+    late = a_foreign_block(second, taken=1)
+
+    await store.commit(Change(put=late))
+    snapshot = await store.read(keys.block(second))
+    facts.learn(snapshot.revision, snapshot.entries)
+
+    assert facts.claimed[keys.blocks(4)] == {keys.block(first), keys.block(second)}
+    facts.learn(snapshot.revision + 1, {keys.block(second): None})
+    assert facts.claimed[keys.blocks(4)] == {keys.block(first)}
+
+
+@in_virtual_time
+async def test_a_full_pool_is_looked_at_again_after_a_while():
+    pool = a_pool(cidr="10.0.0.0/29", block_size=29)
+    config = {keys.IPAM_CONFIG: b'{"auto_allocate_blocks":true}'}
+    full = a_foreign_block(pool.cidr, taken=8)
+    store = await filled(MemoryStore(), a_store(pool, nodes=(NODE, "node-2"), **full, **config))
+    async with serving(store) as node:
+        with pytest.raises(Exhausted):
+            await node.submit(an_allocate("c1", "p1"))
+        await store.commit(Change(put=a_foreign_block(pool.cidr, taken=7)))
+        await asyncio.sleep(FOREIGN_FACTS_S)
+
+        granted = await node.submit(an_allocate("c2", "p2"))
+
+    assert granted.grants[0].block == pool.cidr
