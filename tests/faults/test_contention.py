@@ -121,7 +121,7 @@ async def test_twenty_nodes_empty_a_pool_at_once_and_give_it_back(
         async with living(etcd, NOW + life * AGED, is_strict) as cluster:
             for turn in range(ROUNDS_PER_LIFE):
                 # So long blocks that were found full are not looked at again.
-                await asyncio.sleep(FOREIGN_FACTS_S * turn)
+                await asyncio.sleep((FOREIGN_FACTS_S + 0.1) * turn)
                 held = await cluster.fill(life * ROUNDS_PER_LIFE + turn)
                 await check_full(cluster, held)
                 await cluster.empty(held)

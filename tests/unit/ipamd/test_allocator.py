@@ -658,7 +658,7 @@ async def test_a_full_pool_is_looked_at_again_after_a_while():
         with pytest.raises(Exhausted):
             await node.submit(an_allocate("c1", "p1"))
         await store.commit(Change(put=a_foreign_block(pool.cidr, taken=7)))
-        await asyncio.sleep(FOREIGN_FACTS_S)
+        await asyncio.sleep(FOREIGN_FACTS_S + 0.1)
 
         granted = await node.submit(an_allocate("c2", "p2"))
 
