@@ -34,6 +34,9 @@ class Attribute:
     extra: Mapping[str, Any] = field(default_factory=dict)  # fields of newer Calicos, kept as read
     released_at: datetime | None = None
 
+    def __hash__(self) -> int:
+        return hash((self.handle_id, self.released_at))  # mappings have none
+
     @property
     def node(self) -> str | None:
         """The node whose pod holds the address; another than the block's if it is borrowed."""
@@ -160,10 +163,12 @@ class Block:
 
     def _assigned(self, ordinal: int, attribute: Attribute) -> "Block":
         attributes = self.attributes
-        if attribute not in attributes:
+        similar = self._indices.get(attribute.handle_id, ())
+        index = next((i for i in similar if attributes[i] == attribute), len(attributes))
+        if index == len(attributes):
             attributes = (*attributes, attribute)
         allocations = list(self.allocations)
-        allocations[ordinal] = attributes.index(attribute)
+        allocations[ordinal] = index
         return replace(
             self,
             allocations=tuple(allocations),

