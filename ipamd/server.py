@@ -52,7 +52,9 @@ def _served(method: Method[Answer]) -> Method[Answer]:
         except OcicatError as error:
             log.warning("%s%s refused=%r took_ms=%d", verb, who, str(error), _ms(begun))
             await context.abort(status_of(error), str(error), OURS_METADATA)
-        log.info("%s%s%s took_ms=%d", verb, who, _what(answer), _ms(begun))
+        line = f"{verb}{who}{_what(answer)} took_ms={_ms(begun)}"
+        # The answer does not wait for the log. (grpcio's stubs take no function here.)
+        context.add_done_callback(lambda _: log.info(line))  # type: ignore[arg-type]
         return answer
 
     return serve
@@ -178,8 +180,10 @@ def _who(request: Any) -> str:
     if message is None:
         return ""
     attachment = Attachment(message.network, message.container_id, message.ifname)
-    handle = "".join(c if c.isprintable() else "?" for c in attachment.handle_id[:LOGGED_CHARS])
-    return f" handle={handle.replace(' ', '?')}"
+    handle = attachment.handle_id[:LOGGED_CHARS].replace(" ", "?")
+    if not handle.isprintable():
+        handle = "".join(c if c.isprintable() else "?" for c in handle)
+    return f" handle={handle}"
 
 
 def _what(answer: Any) -> str:
