@@ -14,10 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+import grpc
+
 from bench.ipam_pods import KERNEL
 from datamodel.errors import OcicatError
 from datamodel.report import Report
 from datastore.config import EtcdConfig
+from ipam_api import ipam_pb2
 from ipam_api.client import IpamClient
 
 ROOT = Path(__file__).parent.parent
@@ -154,6 +157,12 @@ class Ipamd(Daemon):
             },
         )
         self.client = IpamClient(self.socket)
+        self._channel = grpc.insecure_channel(f"unix:{self.socket}")
+        # The kind of call with which the bare transactions are made, too. Takes an encoded request.
+        self.allocate: Callable[..., ipam_pb2.AllocateResponse] = self._channel.unary_unary(
+            "/ocicat.ipam.v1.Ipam/Allocate",
+            response_deserializer=ipam_pb2.AllocateResponse.FromString,
+        )
 
     def __enter__(self) -> Self:
         """Wait until it owns a block, and report a kernel without links: it then gives out."""
@@ -169,6 +178,7 @@ class Ipamd(Daemon):
 
     def __exit__(self, *_: object) -> None:
         self.client.close()
+        self._channel.close()
         super().__exit__()
 
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from bench.bare import Bare, mean
 from bench.daemons import Etcd, Ipamd
 from bench.ipam_load import Load
-from bench.ipam_pods import attachment, pod, recorded
+from bench.ipam_pods import allocate_request
 from bench.ipam_stats import Compared
-from ipam_api.client import Wanted
 
 IN_FLIGHT = 64
 ROUND = 256  # allocations of a round: a block of the default size, from empty to full
@@ -41,11 +40,14 @@ class Bench:
         return range(self.first_pod - count, self.first_pod)
 
     def allocate(self, number: int) -> float:
-        """Ask as the plugin does, with its client; return the seconds it took."""
-        who, whose, link = attachment(number), pod(number), recorded(number)
+        """Ask what the plugin asks; return the seconds until the answer is there."""
+        request = allocate_request(number)
         begun = time.perf_counter()
-        self.ipamd.client.allocate(who, whose, link, Wanted(), TIMEOUT_S).wait()
-        return time.perf_counter() - begun
+        answer = self.ipamd.allocate(request, timeout=TIMEOUT_S)
+        took_s = time.perf_counter() - begun
+        if len(answer.addresses) != 1:
+            raise RuntimeError(f"ipamd: gave {len(answer.addresses)} addresses for one")
+        return took_s
 
 
 def sequential(bench: Bench, pods: int, rounds: int, say: Say) -> Compared:
