@@ -22,15 +22,24 @@ PROOF_TIMEOUT_S = 10
 def main() -> None:
     """Install as the command line and the OCICAT_ environment say."""
     parser = argparse.ArgumentParser(prog="python -m cni_plugin.install", description=__doc__)
-    parser.add_argument("directory", help="CNI bin directory, usually /opt/cni/bin")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--print", action="store_true", help="only print the launcher")
+    what.add_argument("--prove", nargs="+", metavar="FILE", help="only call these launchers")
+    what.add_argument("directory", nargs="?", help="CNI bin directory, usually /opt/cni/bin")
     parser.add_argument("names", nargs="*", default=["ocicat"], help="names to install under")
     arguments = parser.parse_args()
     try:
         config = read_config(os.environ)
-        for name in arguments.names or ["ocicat"]:
-            install(Path(arguments.directory) / name, config)
-    except OcicatError as error:
-        sys.exit(f"install: {error}")
+        if arguments.print:
+            sys.stdout.write(launcher(config))
+        elif arguments.prove:
+            for path in arguments.prove:
+                prove(Path(path))
+        else:
+            for name in arguments.names or ["ocicat"]:
+                install(Path(arguments.directory) / name, config)
+    except (OcicatError, OSError) as error:
+        sys.exit(str(error))
 
 
 def install(target: Path, config: Config) -> None:
@@ -44,7 +53,7 @@ def install(target: Path, config: Config) -> None:
     temporary.write_text(launcher(config))
     temporary.chmod(0o755)
     try:
-        _prove(temporary)
+        prove(temporary)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -83,8 +92,12 @@ def _interpreter() -> str:
     return os.path.realpath(sys.executable)
 
 
-def _prove(path: Path) -> None:
-    """Run VERSION through the launcher: only one that works is put in place."""
+def prove(path: Path) -> None:
+    """Run VERSION through the launcher: only one that works is put in place.
+
+    Raises:
+        Unavailable: it does not answer.
+    """
     try:
         done = subprocess.run(
             [path],
@@ -95,8 +108,14 @@ def _prove(path: Path) -> None:
             check=True,
         )
         json.loads(done.stdout)["supportedVersions"]
+    except PermissionError as error:
+        raise Unavailable(
+            f"launcher {path}: may not be executed; is the file system mounted noexec?"
+        ) from error
     except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
-        raise Unavailable(f"launcher {path}: does not answer VERSION: {error}") from error
+        said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
+        why = f"{error}: {said}" if said else error
+        raise Unavailable(f"launcher {path}: does not answer VERSION: {why}") from error
 
 
 if __name__ == "__main__":

@@ -17,6 +17,10 @@ BUSY = (
     b'{"cniVersion": "1.0.0", "code": 11, '
     b'"msg": "cni server: ended or hung during the call; DEL the container, then try again"}\n'
 )
+ALONE = (
+    b'{"cniVersion": "1.0.0", "code": 11, "msg": "cni server: does not answer, and %s cannot be '
+    b'started in its place: %s; start the server, or run \\"ocicatctl install\\" again"}\n'
+)
 PATIENCE_S = 60  # the server answers long before; this is for one that hangs
 
 
@@ -132,7 +136,11 @@ def serve_in_process(stdin: bytes | None) -> int:
     environment = dict(posix.environ)
     for key, value in SETTINGS.items():
         environment[key.encode()] = value.encode()
-    posix.execve(IN_PROCESS[0], [*IN_PROCESS, name()], environment)
+    try:
+        posix.execve(IN_PROCESS[0], [*IN_PROCESS, name()], environment)
+    except OSError as error:
+        write(1, ALONE % (IN_PROCESS[0].encode(), str(error.strerror).encode()))
+    return 1
 
 
 # Not sys.exit: taking the interpreter down in good order costs 1 ms, and nothing is buffered.
