@@ -25,6 +25,14 @@ _COMMANDS = {
         "Show, check, explain, release and configure addresses.",
     ),
     "node": ("ocicatctl.node.command:node", "Show the BGP sessions of this node; delete a node."),
+    "install": (
+        "ocicatctl.install.command:install",
+        "Put launchers, conflist and drop-in files in place on this node.",
+    ),
+    "uninstall": (
+        "ocicatctl.install.command:uninstall",
+        "Remove exactly what install has put in place.",
+    ),
     "upgrade": (
         "ocicatctl.upgrade.command:upgrade",
         "Take over the addresses of another plugin's pods.",

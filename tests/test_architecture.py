@@ -41,10 +41,12 @@ EDGES = {
         "cni_plugin/netns.py",
         "cni_plugin/spool.py",
         "ipamd/interfaces.py",
+        "ocicatctl/install/disk.py",
         "ocicatctl/upgrade/files.py",
     },
     "subprocess": {
         "cni_plugin/install.py",
+        "ocicatctl/install/launcher.py",
         "ocicatctl/lab/etcd.py",
         "ocicatctl/lab/system.py",
     },
