@@ -7,7 +7,6 @@ may be repeated; what a killed call leaves has a name by which the next one remo
 import contextlib
 import fcntl
 import os
-import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -41,8 +40,10 @@ class Disk:
                 here = here if here == self._root else here.parent
                 continue
             here /= part
-            if (left or follows) and here.is_symlink() and links < _MAX_LINKS:
+            if (left or follows) and here.is_symlink():
                 links += 1
+                if links > _MAX_LINKS:
+                    raise Invalid(f"{path}: its links lead round in a circle; mend them")
                 target = PurePosixPath(here.readlink())
                 here = self._root if target.is_absolute() else here.parent
                 left += [part for part in reversed(target.parts) if part != "/"]
@@ -170,22 +171,28 @@ class Disk:
             path for path in what.directories if PurePosixPath(self._record).is_relative_to(path)
         ]
         with errors(self.at(self._record)):
-            if made and self._only_the_record_is_in(made):
-                staged = self.at(plan.temporary(made[0]))
-                self.at(made[0]).replace(staged)
-                shutil.rmtree(staged)
+            if _status(self.at(self._record)) and made and self._only_the_record_is_in(made):
+                self.at(made[0]).replace(self.at(plan.temporary(made[0])))
+                self._discard(made[0])
             else:
-                self.at(self._record).unlink(missing_ok=True)
+                self.remove(self._record)
 
     def clear_record(self) -> None:
         """Remove what a killed ``remember`` or ``forget`` has left."""
         for path in [self._record, *map(str, PurePosixPath(self._record).parents[:-1])]:
-            staged = self.at(plan.temporary(path))
-            with errors(staged):
-                if staged.is_dir():
-                    shutil.rmtree(staged)
-                else:
-                    self.remove(plan.temporary(path))
+            self._discard(path)
+
+    def _discard(self, whole: str) -> None:
+        """Remove the record where *whole* is made, and nothing else that may be there."""
+        inside = PurePosixPath(self._record).relative_to(whole)
+        here = self.at(plan.temporary(whole)) / inside
+        with errors(here):
+            if _status(here):
+                here.unlink()
+        for _ in inside.parts:
+            here = here.parent
+            with contextlib.suppress(OSError):
+                here.rmdir()
 
     def _staged_record(self) -> tuple[str, Path]:
         """What has to be put in place for the record, and where it is made before."""

@@ -378,3 +378,13 @@ def test_no_link_of_the_node_leads_out_of_its_root(root, disk, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"node", "outside"}
     uninstall(disk)
     assert snapshot(root) == before
+
+
+def test_links_that_lead_round_in_a_circle_are_named(root, disk):
+    (root / "opt").symlink_to("/srv")
+    (root / "srv").symlink_to("/opt")
+    before = snapshot(root)
+
+    with pytest.raises(Invalid, match="links lead round in a circle"):
+        install(wanted(LAUNCHER), disk, trust)
+    assert snapshot(root) == before
