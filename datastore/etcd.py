@@ -98,8 +98,9 @@ class EtcdStore:
         revision = response.header.revision
         if response.succeeded:
             return Committed(revision)
-        present = {entry.key: entry for entry in _entries(response)}
-        return Rejected(revision, {key: present.get(key) for key in change.expect})
+        actual = change.expected_keys
+        actual |= {entry.key: entry for entry in _entries(response)}
+        return Rejected(revision, actual)
 
     async def watch(self, ranges: frozenset[str], after: int) -> AsyncGenerator[Events, None]:
         """Yield what changes after revision *after*: each range in order, in whole revisions.
@@ -134,18 +135,18 @@ def _txn(change: Change) -> pb.TxnRequest:
         for key in sorted(change.delete)
     ]
     return pb.TxnRequest(
-        compare=[
-            pb.Compare(
-                target=pb.Compare.MOD,
-                result=pb.Compare.EQUAL,
-                key=_bytes(key),
-                mod_revision=revision,
-            )
-            for key, revision in change.expect.items()
-        ],
+        compare=[_compare(text, revision) for text, revision in change.expect.items()],
         success=puts + deletes,
-        failure=[_range_op((_bytes(key), b"")) for key in change.expect],
+        failure=[_range_op(_interval(text)) for text in change.expect],
     )
+
+
+def _compare(text: str, revision: int) -> pb.Compare:
+    key, end = _interval(text)
+    compare = pb.Compare(target=pb.Compare.MOD, key=key, range_end=end)
+    compare.result = pb.Compare.LESS if end else pb.Compare.EQUAL
+    compare.mod_revision = revision + 1 if end else revision
+    return compare
 
 
 def _range_op(

@@ -101,10 +101,9 @@ class MemoryStore:
         self._wake()
 
     def _commit(self, change: Change) -> Committed | Rejected:
-        actual = {key: self._entries.get(key) for key in change.expect}
-        if any(
-            (entry.revision if entry else 0) != change.expect[key] for key, entry in actual.items()
-        ):
+        if not all(self._is_so(text, revision) for text, revision in change.expect.items()):
+            actual = change.expected_keys
+            actual |= {k: e for k, e in self._entries.items() if _is_in(k, change.expect)}
             return Rejected(self.revision, actual)
         # Like etcd: a change that changes nothing has no revision of its own.
         deleted = change.delete & self._entries.keys()
@@ -118,6 +117,13 @@ class MemoryStore:
         self._apply(events)
         self._wake()
         return Committed(self.revision)
+
+    def _is_so(self, text: str, revision: int) -> bool:
+        if text.endswith("/"):
+            below = (e for key, e in self._entries.items() if key.startswith(text))
+            return all(entry.revision <= revision for entry in below)
+        entry = self._entries.get(text)
+        return (entry.revision if entry else 0) == revision
 
     def _apply(self, events: Events) -> None:
         for key, entry in events.entries.items():

@@ -47,7 +47,8 @@ class Change:
     """One transaction: if every expected key is at its revision, put and delete; else nothing.
 
     Every key that is written should be expected, else a foreign write could be lost. Revision 0
-    expects the key to be absent.
+    expects the key to be absent. Of a prefix it is expected that nothing below it was written after
+    the revision.
     """
 
     expect: Mapping[str, int] = field(default_factory=dict)
@@ -59,6 +60,11 @@ class Change:
         """The larger of the two counts that etcd limits (``MAX_OPERATIONS``)."""
         return max(len(self.expect), len(self.put) + len(self.delete))
 
+    @property
+    def expected_keys(self) -> dict[str, Entry | None]:
+        """The single keys that are expected, each as if it were absent."""
+        return {text: None for text in self.expect if not text.endswith("/")}
+
 
 @dataclass(frozen=True, slots=True)
 class Committed:
@@ -69,7 +75,10 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """An expected key was at another revision; *actual* says what each of them holds now."""
+    """An expected key was at another revision; *actual* says what each of them holds now.
+
+    Of an expected prefix it has every key below.
+    """
 
     revision: int
     actual: Mapping[str, Entry | None]

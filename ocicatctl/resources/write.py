@@ -6,9 +6,10 @@ told for that object, and the others are written all the same, as calicoctl does
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
-from datamodel.errors import Invalid, OcicatError, Unavailable
+from datamodel.errors import OcicatError, Unavailable
 from datamodel.pool import Network, Pool
 from datastore import keys
 from datastore.codec import Stamp
@@ -90,10 +91,14 @@ def _pool_mistakes(
 def _decide(
     verb: Verb, resource: Resource, stamp: Stamp, known: Known, blocks: Sequence[Network]
 ) -> Decision[Outcome]:
-    """Decide, after another look at what somebody may have changed since all was checked."""
+    """Decide, after another look at what somebody may have changed since all was checked.
+
+    A pool is written only if no other one was meanwhile, since that may overlap with it.
+    """
     decision = decide_write(verb, resource, stamp, known)
-    if decision.change.put and resource.kind is POOL:
-        wrong = mistakes_beside(resource, known, blocks)
-        if wrong:
-            raise Invalid("\n".join(wrong))
-    return decision
+    change = decision.change
+    if not (change.put and resource.kind is POOL):
+        return decision
+    raise_for(mistakes_beside(resource, known, blocks))
+    newest = max((entry.revision for entry in known.below(keys.POOLS)), default=0)
+    return replace(decision, change=replace(change, expect={**change.expect, keys.POOLS: newest}))

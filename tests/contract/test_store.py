@@ -161,6 +161,27 @@ async def test_one_wrong_expectation_leaves_everything_as_it_was(store):
     assert (await store.read("/a", "/b", "/c")).entries == {"/a": a, "/b": b}
 
 
+async def test_below_an_expected_prefix_nothing_was_written_since(store):
+    empty = await store.commit(Change(expect={"/a/": 0}, put={"/a/b": b"1"}))
+    assert isinstance(empty, Committed)
+    unchanged = await store.commit(Change(expect={"/a/": empty.revision}, put={"/c": b"1"}))
+    assert isinstance(unchanged, Committed)
+    later = await put(store, a_d="1")
+
+    refused = await store.commit(Change(expect={"/a/": later - 1, "/e": 0}, put={"/e": b"1"}))
+
+    b, d = Entry("/a/b", b"1", empty.revision), Entry("/a/d", b"1", later)
+    assert refused == Rejected(later, {"/a/b": b, "/a/d": d, "/e": None})
+    assert "/e" not in (await store.read("/e")).entries
+
+
+async def test_a_deletion_below_an_expected_prefix_is_no_write(store):
+    revision = await put(store, a_b="1", a_c="1")
+    await store.commit(Change(delete=frozenset({"/a/b"})))
+
+    assert isinstance(await store.commit(Change(expect={"/a/": revision})), Committed)
+
+
 async def test_a_change_that_only_expects_tells_whether_it_is_so(store):
     revision = await put(store, a="1")
 

@@ -1,5 +1,6 @@
 """create, apply and replace on a store in memory."""
 
+import asyncio
 import json
 from dataclasses import replace
 from ipaddress import IPv4Network
@@ -257,6 +258,20 @@ async def test_pools_do_not_overlap_with_stored_ones_nor_with_each_other():
         "f.yaml: IPPool(c): spec: cidr overlaps with pool b (10.66.0.0/16)",
     ]
     assert (await store.read(keys.POOLS, keys_only=True)).entries.keys() == {POOL}
+
+
+@pytest.mark.parametrize("first", [[], [a_resource("IPPool", "other", cidr="10.1.0.0/16")]])
+async def test_of_overlapping_pools_that_are_made_at_the_same_moment_one_is_refused(first):
+    store = MemoryStore()
+    await run(store, Verb.CREATE, *first)
+    pools = (a_resource("IPPool", "a"), a_resource("IPPool", "b", cidr="10.65.8.0/24"))
+
+    reports = await asyncio.gather(*(run(store, Verb.APPLY, pool) for pool in pools))
+
+    errors = sorted(report.errors for report in reports)
+    assert errors[0] == ""
+    assert "cidr overlaps with pool" in errors[1]
+    assert len((await store.read(keys.POOLS)).entries) == len(first) + 1
 
 
 async def test_a_pool_takes_the_size_of_the_blocks_that_are_there():
