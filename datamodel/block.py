@@ -5,7 +5,7 @@ changed them meanwhile; on a conflict the decision runs again. Every change is t
 value. Fields and rules are those of Calico's AllocationBlock.
 """
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -97,6 +97,14 @@ class Block:
     def is_empty(self) -> bool:
         """Whether nobody holds an address; one that cools down counts as held."""
         return all(a.handle_id == WINDOWS_HANDLE for a in self.attributes)
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether nobody holds an address, and at most some cool down.
+
+        A block that is nobody's then goes at once: nobody would end its cooldowns.
+        """
+        return all(a.handle_id == WINDOWS_HANDLE or a.released_at for a in self.attributes)
 
     def ordinal(self, address: Address) -> int | None:
         """Where *address* is in the block; ``None`` if it is of another one."""
@@ -198,16 +206,22 @@ class Block:
         before another container gets it; with *cooldown_s* they come there only after that time.
         """
         freed = self.held_by(handle_id)
-        if not freed:
-            return self, ()
         addresses = tuple(self.address(o) for o in freed)
+        return self.release_ordinals(freed, now=now, cooldown_s=cooldown_s), addresses
+
+    def release_ordinals(
+        self, ordinals: Collection[int], *, now: datetime, cooldown_s: int = 0
+    ) -> "Block":
+        """Free exactly these, which are held, whatever else their holders hold; as ``release``."""
+        if not ordinals:
+            return self
         if not cooldown_s:
-            return self._freed(freed), addresses
+            return self._freed(ordinals)
         cooling = Attribute(None, None, released_at=now.replace(microsecond=0))
         block = self
-        for ordinal in freed:
+        for ordinal in ordinals:
             block = block._assigned(ordinal, cooling)
-        return block._compacted(), addresses
+        return block._compacted()
 
     def collected(self, now: datetime, cooldown_s: int) -> "Block":
         """The block without the cooldowns that are over."""

@@ -102,12 +102,16 @@ _BLOCK_FIELDS = (
 )
 
 
+_CLAIM_TIME = "affinity_claim_time"
+
+
 def encode_block(block: Block) -> bytes:
-    """Write a block.
+    """Write a block; one that is nobody's has no time of its claim, as in Calico.
 
     Nearly all of it is its holders, of which one write changes one: each is encoded once, when it
     comes (measured with 110 of them: 60 µs instead of 200).
     """
+    gone = (_CLAIM_TIME,) if block.affinity is None else ()
     holders = ",".join(map(_attribute_json, block.attributes))
     sequence_numbers = {str(o): block.sequence_numbers[o] for o in sorted(block.sequence_numbers)}
     fields = {
@@ -119,7 +123,7 @@ def encode_block(block: Block) -> bytes:
         "sequenceNumber": _json(block.sequence_number),
         "sequenceNumberForAllocation": _json(sequence_numbers),
         "deleted": "false",
-        **{name: _json(value) for name, value in block.extra.items()},
+        **{name: _json(value) for name, value in _without(block.extra, gone).items()},
     }
     return _bytes("{" + ",".join(f"{_json(name)}:{text}" for name, text in fields.items()) + "}")
 
@@ -250,7 +254,7 @@ def decode_ipam_config(value: bytes | None) -> IpamConfig:
         )
 
 
-def _without(document: Document, fields: tuple[str, ...]) -> Document:
+def _without(document: Mapping[str, Any], fields: tuple[str, ...]) -> Document:
     return {key: value for key, value in document.items() if key not in fields}
 
 

@@ -8,13 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from datamodel.block import WINDOWS_HANDLE, Block
+from datamodel.block import Block
 from datamodel.pool import Network
 from datastore import codec, keys
 from datastore.store import Change, Committed, Rejected
 from ocicatctl.check.cluster import Cluster
-
-_CLAIM_TIME = "affinity_claim_time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ class Draft:
         """The transaction that makes it so, and expects every key that is named.
 
         Args:
-            blocks: to write; one that is nobody's and empty is deleted, as in Calico.
+            blocks: to write; one that is nobody's and unused is deleted.
             drop: blocks to delete.
             put: other keys to write.
             delete: other keys to delete, if they are there.
@@ -81,7 +79,7 @@ class Draft:
         values, gone = dict(put or {}), set(delete)
         changed: dict[Network, Block | None] = dict.fromkeys(drop)
         for block in blocks:
-            is_over = block.affinity is None and block.is_empty
+            is_over = block.affinity is None and block.is_unused
             changed[block.cidr] = None if is_over else block.next_write()
         for cidr, written in changed.items():
             self._blocks[cidr] = written
@@ -95,17 +93,6 @@ class Draft:
             values,
             frozenset(key for key in gone if self.cluster.revision(key)),
         )
-
-
-def orphan(block: Block) -> Block:
-    """The block as nobody's."""
-    extra = {name: value for name, value in block.extra.items() if name != _CLAIM_TIME}
-    return replace(block, affinity=None, extra=extra)
-
-
-def is_unused(block: Block) -> bool:
-    """Whether nobody would miss the block. Nobody would end the cooldowns of nobody's block."""
-    return all(a.handle_id == WINDOWS_HANDLE or a.released_at for a in block.attributes)
 
 
 @dataclass

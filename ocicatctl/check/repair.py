@@ -5,12 +5,12 @@ read, addresses of which we do not know what they are for, and whatever somebody
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from datamodel.affinity import Affinity
 from datastore import codec, keys
 from datastore.store import MAX_OPERATIONS
-from ocicatctl.check.draft import Action, Draft, is_unused, orphan
+from ocicatctl.check.draft import Action, Draft
 from ocicatctl.check.findings import Findings
 from ocicatctl.check.problem import Kind, Problem
 from ocicatctl.check.release import judge
@@ -108,10 +108,10 @@ def _disown(findings: Findings, draft: Draft, problem: Problem) -> _Outcome:
     key, node = keys.affinity(host, cidr), keys.node(host)
     affinity = [] if key in findings.cluster.unreadable else [key]
     proof = f"there is no node {host}, and none may appear meanwhile"
-    if is_unused(block):
+    if block.is_unused:
         change = draft.change(drop=[cidr], delete=affinity, guards=[node])
         return Action(change, f"delete {problem.subject}", f"{proof}; nobody holds an address")
-    change = draft.change(blocks=[orphan(block)], delete=affinity, guards=[node])
+    change = draft.change(blocks=[replace(block, affinity=None)], delete=affinity, guards=[node])
     return Action(
         change,
         f"make {problem.subject} nobody's",

@@ -5,7 +5,7 @@ of what the transaction compares, so that no pod can take it into use in between
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
@@ -24,8 +24,6 @@ from datastore.codec import (
 from datastore.store import Change, Decision, Entry
 from ocicatctl.ipam.tunnels import tunnel_addresses
 from ocicatctl.resources.known import Known
-
-_MARK = "\0to be released"  # no handle is called so
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,26 +127,14 @@ def _decide(
         assert holder is not None
         if holder.handle_id not in (None, WINDOWS_HANDLE):
             _uncount(draft, _name(holder.handle_id), block)
-        block = freed(block, address, terms)
-    if released and block.affinity is None and block.is_empty:
+        ordinal = block.ordinal(address)
+        assert ordinal is not None
+        block = block.release_ordinals([ordinal], now=terms.now, cooldown_s=terms.cooldown_s)
+    if released and block.affinity is None and block.is_unused:
         draft.delete.add(block_key)
     elif released:
         draft.put[block_key] = encode_block(block.next_write())
     return verdicts
-
-
-def freed(block: Block, address: Address, terms: Terms) -> Block:
-    """The block without this one address of a handle that may hold others in it."""
-    ordinal = block.ordinal(address)
-    assert ordinal is not None
-    allocations = list(block.allocations)
-    allocations[ordinal] = len(block.attributes)
-    marked = replace(
-        block,
-        allocations=tuple(allocations),
-        attributes=(*block.attributes, Attribute(_MARK, None)),
-    )
-    return marked.release(_MARK, now=terms.now, cooldown_s=terms.cooldown_s)[0]
 
 
 def _verdict(draft: _Draft, block: Block, target: Target, terms: Terms) -> Verdict:

@@ -19,8 +19,6 @@ from ocicatctl.resources.known import Known
 
 _HANDLES_AT_ONCE = 60  # of which each needs a comparison for itself and one for its endpoint
 _ALTERNATE = "alternateOwnerAttrs"  # Calico: of a virtual machine that is moving to another node
-_CLAIM_TIME = "affinity_claim_time"
-_MARK = "\0"  # no handle is called so
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,32 +214,24 @@ class Draft:
             text = f"{address}{_pod(block.holder_of(address))}"
             self.addresses.append(text)
             self.borrowed += [text] if is_borrowed else []
-        # Exactly these, whatever else is held under the same handle.
-        mark = len(block.attributes)
-        marked = replace(
-            block,
-            attributes=(*block.attributes, Attribute(_MARK, None)),
-            allocations=tuple(
-                mark if o in ordinals else i for o, i in enumerate(block.allocations)
-            ),
-        )
         cooldown_s = self.node.cooldown_s if is_borrowed else 0
-        self.blocks[cidr], _ = marked.release(_MARK, now=self.node.now, cooldown_s=cooldown_s)
+        self.blocks[cidr] = block.release_ordinals(
+            ordinals, now=self.node.now, cooldown_s=cooldown_s
+        )
 
     def let_go(self, cidr: Network) -> None:
         """Have the block no longer belong to the node."""
         block = self.blocks[cidr]
         if block.host == self.node.name:
-            extra = {name: value for name, value in block.extra.items() if name != _CLAIM_TIME}
-            self.blocks[cidr] = replace(block, affinity=None, extra=extra)
-            self.disowned += [] if _is_unused(block) else [str(cidr)]
+            self.blocks[cidr] = replace(block, affinity=None)
+            self.disowned += [] if block.is_unused else [str(cidr)]
 
     def finish(self) -> Decision[Taken]:
         """The transaction, and what it does; nothing if it changes nothing."""
         deleted = []
         for cidr, block in self.blocks.items():
             key = keys.block(cidr)
-            if block.affinity is None and _is_unused(block):
+            if block.affinity is None and block.is_unused:
                 self.delete.add(key)
                 deleted.append(str(cidr))
             elif block != self._stored(key):
@@ -293,7 +283,3 @@ def _pod(holder: Attribute | None) -> str:
 def _is_nobodys(attribute: Attribute) -> bool:
     """Whether it only keeps an address from being given out."""
     return attribute.handle_id == WINDOWS_HANDLE or attribute.released_at is not None
-
-
-def _is_unused(block: Block) -> bool:
-    return all(_is_nobodys(attribute) for attribute in block.attributes)

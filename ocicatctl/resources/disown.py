@@ -7,7 +7,7 @@ and goes with its last address.
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from datamodel.block import WINDOWS_HANDLE, Block
+from datamodel.block import Block
 from datamodel.pool import Network
 from datastore import keys
 from datastore.codec import decode_block, encode_block
@@ -41,10 +41,10 @@ def decide_disown(cidr: Network, affinities: Iterable[str], known: Known) -> Dec
     delete = {k for k, revision in seen.items() if revision and k != key}
     put: Mapping[str, bytes] = {}
     if block and _is_nodes(block):
-        if _is_unused(block):
+        if block.is_unused:
             delete.add(key)
         elif block.host:
-            put = {key: encode_block(_nobodys(block))}
+            put = {key: encode_block(replace(block, affinity=None).next_write())}
     if not (put or delete):
         return Decision(None)
     return Decision(None, Change(expect=seen, put=put, delete=frozenset(delete)))
@@ -53,16 +53,3 @@ def decide_disown(cidr: Network, affinities: Iterable[str], known: Known) -> Dec
 def _is_nodes(block: Block) -> bool:
     """Whether a node owns the block, or nobody; else it is a load balancer's."""
     return block.affinity is None or block.host is not None
-
-
-def _is_unused(block: Block) -> bool:
-    # Nobody waits for an address that cools down to be released: it would keep the block for ever.
-    return all(a.handle_id == WINDOWS_HANDLE or a.released_at for a in block.attributes)
-
-
-def _nobodys(block: Block) -> Block:
-    extra = {name: value for name, value in block.extra.items() if name != _CLAIM_TIME}
-    return replace(block, affinity=None, extra=extra).next_write()
-
-
-_CLAIM_TIME = "affinity_claim_time"  # when the node that lost it had claimed it

@@ -336,6 +336,34 @@ def test_release_after_assign_restores_what_was_held(sequence, handle):
     assert restored.unallocated == (*block.unallocated[1:], block.unallocated[0])
 
 
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=8), st.data(), st.booleans())
+def test_exactly_the_ordinals_that_are_named_are_released(names, data, cools):
+    block = a_block()
+    for name in names:
+        block, _ = block.assign(held(f"net.{name}"))
+    gone = data.draw(st.sets(st.integers(0, len(names) - 1)))
+
+    after = block.release_ordinals(gone, now=NOW, cooldown_s=60 if cools else 0).checked()
+
+    for ordinal in range(8):
+        address = block.address(ordinal)
+        holder = after.holder_of(address)
+        if ordinal not in gone:
+            assert holder == block.holder_of(address)
+        else:
+            assert (holder == Attribute(None, None, released_at=NOW)) if cools else holder is None
+    named = {index for index in after.allocations if index is not None}
+    assert named == set(range(len(after.attributes)))
+
+
+def test_a_block_is_unused_while_its_addresses_only_cool_down():
+    block, _ = a_block().assign(held("net.c1"))
+    cooling, _ = block.release("net.c1", now=NOW, cooldown_s=60)
+
+    assert (block.is_unused, cooling.is_unused, cooling.is_empty) == (False, True, False)
+    assert a_block().is_unused
+
+
 @given(steps)
 def test_the_queue_is_first_in_first_out(sequence):
     block = a_block()

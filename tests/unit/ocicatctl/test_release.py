@@ -6,15 +6,13 @@ from datetime import timedelta
 from ipaddress import ip_address
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from datamodel.block import WINDOWS_HANDLE, Attribute
 from datamodel.errors import Invalid
 from datastore import codec, keys
 from datastore.store import Change, Committed, settle
 from ocicatctl.ipam.release import release_all
-from ocicatctl.ipam.release_plan import Fate, Seen, Target, Terms, decide_forget, freed
+from ocicatctl.ipam.release_plan import Fate, Seen, Target, decide_forget
 from ocicatctl.resources.known import Known
 from tests.consistency import assert_consistent
 from tests.unit.ocicatctl.addressing import (
@@ -105,10 +103,12 @@ async def test_several_at_once_leave_nothing_behind():
     assert_consistent(await content(store))
 
 
-async def test_a_block_of_nobody_goes_with_its_last_address():
+@pytest.mark.parametrize("cooldown_s", [0, 60])
+async def test_a_block_of_nobody_goes_with_its_last_address(cooldown_s):
     block = a_block(FIRST, None, LEAKED)
     store = await a_store(
         stored_block(block),
+        a_config(ip_cooldown_s=cooldown_s),
         without=(keys.affinity("node-1", FIRST), endpoint_key("web-0"), keys.handle(HANDLE_0)),
     )
 
@@ -340,24 +340,6 @@ async def test_a_pending_affinity_is_left_as_it_is():
 
     assert await released(store, GONE) == ([Fate.RELEASED], [])
     assert (await content(store)).items() >= pending.items()
-
-
-@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=8), st.integers(0, 7), st.booleans())
-def test_exactly_one_address_is_freed(names, which, cools):
-    block = a_block(FIRST, "node-1", *(Attribute(f"net.{name}", None) for name in names))
-    address = block.address(which % len(names))
-
-    after = freed(block, address, Terms(NOW, 60 if cools else 0)).checked()
-
-    holder = after.holder_of(address)
-    assert (holder is not None and holder.released_at is not None) if cools else holder is None
-    for other in (block.address(o) for o in range(8) if block.address(o) != address):
-        assert after.holder_of(other) == block.holder_of(other)
-    assert all(attribute.handle_id is None for attribute in after.attributes) or {
-        a.handle_id for a in after.attributes
-    } <= {f"net.{name}" for name in names} | {None}
-    named = {index for index in after.allocations if index is not None}
-    assert named == set(range(len(after.attributes)))
 
 
 # ---- leaked handles ----------------------------------------------------------------------------
