@@ -220,9 +220,9 @@ class Draft:
         for cidr, block in self.blocks.items():
             key = keys.block(cidr)
             is_new = not self.expect[key]
-            if block.affinity is None and block.is_empty:
+            if block.affinity is None and block.is_unused:
                 if not is_new:
-                    delete.add(key)  # nobody's and empty: Calico deletes it too
+                    delete.add(key)  # as Calico does with one that is empty
                 continue
             stored = block if is_new and not block.in_use else block.next_write()
             put[key] = codec.encode_block(stored)

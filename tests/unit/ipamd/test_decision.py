@@ -10,6 +10,7 @@ from datamodel.attachment import Attachment, Pod
 from datamodel.block import Attribute, Block
 from datamodel.errors import Exhausted, Invalid
 from datamodel.gotime import go_time
+from datamodel.ipam_config import IpamConfig
 from datastore import codec, keys
 from datastore.store import MAX_OPERATIONS, Entry
 from ipamd.block_choice import MAX_GUESSES
@@ -322,8 +323,12 @@ def test_a_release_removes_a_handle_and_an_endpoint_that_have_no_address_any_mor
     assert stored.below(keys.ALL_HANDLES) == stored.below(keys.ENDPOINTS) == []
 
 
-def test_a_block_that_is_nobodys_goes_with_its_last_address():
-    stored, [granted] = settled(a_store(), an_allocate("c1", "web-0"))
+@pytest.mark.parametrize("cooldown_s", [0, 60])
+def test_a_block_that_is_nobodys_goes_with_its_last_address(cooldown_s):
+    config = codec.encode_ipam_config(IpamConfig(True, ip_cooldown_s=cooldown_s), None)
+    stored, [granted] = settled(
+        a_store().having(**{keys.IPAM_CONFIG: config}), an_allocate("c1", "web-0")
+    )
     cidr = granted.grants[0].block
     orphan = replace(stored.block(cidr), affinity=None)
     stored = stored.having(**{keys.block(cidr): codec.encode_block(orphan)}).without(
