@@ -45,6 +45,10 @@ class _Facts:
     def learn_keys(self, prefix: str, found: Iterable[str]) -> None:
         self.pools = frozenset(found)
 
+    @property
+    def pools_found(self) -> list[Entry]:
+        return [entry for k, entry in self.entries.items() if entry and k.startswith(keys.POOLS)]
+
 
 @dataclass(frozen=True, slots=True)
 class _Step:
@@ -132,12 +136,14 @@ class Registration:
         if unchecked and config.checks_addresses:
             return Decision(_Step(check=unchecked))
         put = {key: value for key, value in defaults.items() if facts.entries[key] is None}
-        if creates:
-            put |= _missing_pools(facts, config, stamp)
+        pools = _missing_pools(facts, config, stamp) if creates else {}
+        put |= pools
         value = codec.encode_node(_node(config, chosen), stamp, entry.value if entry else None)
         if entry is None or entry.value != value:
             put[self._key] = value
         expect = {key: entry.revision if (entry := facts.entries.get(key)) else 0 for key in put}
+        if pools:  # an operator's that comes at the same moment may overlap with them
+            expect[keys.POOLS] = max((entry.revision for entry in facts.pools_found), default=0)
         return Decision(_Step(), Change(expect, put))
 
     def _new(self, chosen: Addresses, known: Addresses) -> frozenset[Address]:
@@ -211,14 +217,12 @@ def _defaults(config: Config, stamp: Stamp) -> dict[str, bytes]:
 
 def _missing_pools(facts: _Facts, config: Config, stamp: Stamp) -> dict[str, bytes]:
     """The default pools of families that have none; one that nobody can read may be of either."""
-    ours = {keys.pool(pool.name) for pool in config.default_pools}
     families: set[int] = set()
-    for key in ours.union(facts.pools or ()):
-        if entry := facts.entries.get(key):
-            try:
-                families.add(codec.decode_pool(key, entry.value).cidr.version)
-            except Invalid:
-                families |= {4, 6}
+    for entry in facts.pools_found:
+        try:
+            families.add(codec.decode_pool(entry.key, entry.value).cidr.version)
+        except Invalid:
+            families |= {4, 6}
     missing = [pool for pool in config.default_pools if pool.cidr.version not in families]
     return {keys.pool(pool.name): codec.encode_pool(pool, stamp) for pool in missing}
 

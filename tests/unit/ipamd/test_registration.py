@@ -17,7 +17,7 @@ from datamodel.node import Node
 from datamodel.pool import Pool
 from datastore import codec, keys
 from datastore.memory import MemoryStore
-from datastore.store import Change, Store
+from datastore.store import Change, Committed, Rejected, Store
 from ipamd.config import ALWAYS, IF_MISSING, NEVER, AddressSource, Config, read_config
 from ipamd.registration import Registration
 from tests.cluster import STAMP
@@ -238,6 +238,17 @@ def test_where_a_family_has_a_pool_no_other_is_made(theirs, made):
         assert await pools_made(store, *BOTH) == made
 
     story()
+
+
+@in_virtual_time
+async def test_an_operators_first_pool_at_the_same_moment_is_not_joined_by_a_default_one():
+    class Overtaken(MemoryStore):
+        async def commit(self, change: Change) -> Committed | Rejected:
+            if not (await self.read(keys.POOLS)).entries:
+                await super().commit(a_pool("mine", "10.233.64.0/20", 24))
+            return await super().commit(change)
+
+    assert await pools_made(Overtaken(), *BOTH) == ["default-ipv6-ippool", "mine"]
 
 
 @in_virtual_time
