@@ -11,10 +11,10 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,8 +26,11 @@ from ocicatctl.check.draft import Run
 from ocicatctl.check.findings import Findings, check_store
 from ocicatctl.check.repair import Plan, plan
 from ocicatctl.check.report import check_report, repair_report
-from ocicatctl.check.text import Show, again_text, check_text, done_text, plan_text
+from ocicatctl.check.text import Show, again_text, check_text, done_text, ipamd_text, plan_text
 from ocicatctl.store import with_store
+
+if TYPE_CHECKING:
+    from ipam_api.answers import NodeStatus
 
 KERNEL_TIMEOUT_S = 5.0
 # Between the two looks at something that seems wrong: a request that was under way is over then.
@@ -88,6 +91,7 @@ def check(
     is_text = output != _JSON
     look = _look_twice(path)
     _tell(check_text(look.findings, Show(show_all_ips, show_problem_ips), look.unasked), is_text)
+    _tell(ipamd_text(look.ipamd_says), is_text)
     repairs: dict[str, Any] = {}
     if repair:
         chosen = plan(look.findings)
@@ -99,7 +103,8 @@ def check(
             _tell(again_text(look.findings), is_text)
     if output:
         version = importlib.metadata.version("ocicat")
-        _write({**check_report(look.findings, version, look.unasked), **repairs}, output)
+        report = check_report(look.findings, version, look.unasked)
+        _write({**report, "ipamdSays": look.ipamd_says, **repairs}, output)
     if look.findings.problems:
         click.get_current_context().exit(1)
 
@@ -126,10 +131,11 @@ def _write(document: dict[str, Any], output: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What was found, and why no kernel was asked, if none was."""
+    """What was found."""
 
     findings: Findings
-    unasked: str
+    unasked: str  # why no kernel was asked, if none was
+    ipamd_says: tuple[str, ...]
 
 
 def _look_twice(path: str) -> _Look:
@@ -139,7 +145,7 @@ def _look_twice(path: str) -> _Look:
         return first
     time.sleep(PAUSE_S)
     second = _look(path)
-    return _Look(second.findings.also_in(first.findings), second.unasked)
+    return replace(second, findings=second.findings.also_in(first.findings))
 
 
 def _look(path: str) -> _Look:
@@ -147,11 +153,12 @@ def _look(path: str) -> _Look:
     # the address is released.
     with _progress() as now, _uncollected():
         now("asking the kernel")
-        report, node, unasked = _ask_kernel(path)
+        report, unasked, status = _ask_kernel(path)
         now("reading etcd")
         entries = with_store(_read)
         now(f"comparing {len(entries)} keys")
-        return _Look(check_store(entries, report, node, datetime.now(UTC)), unasked)
+        node, says = (status.node, _said(status)) if status else ("", ())
+        return _Look(check_store(entries, report, node, datetime.now(UTC)), unasked, says)
 
 
 async def _read(store: Store) -> Mapping[str, Entry]:
@@ -166,25 +173,30 @@ async def _read(store: Store) -> Mapping[str, Entry]:
     return (await store.read(*listed)).entries
 
 
-def _ask_kernel(path: str) -> tuple[Report | None, str, str]:
-    """What this node's kernel has, the node's name, and if it could not be asked, why."""
+def _said(status: "NodeStatus") -> tuple[str, ...]:
+    waits = [f"gives out no address: {status.waits_for}"] if status.waits_for else []
+    return (*waits, *status.findings)
+
+
+def _ask_kernel(path: str) -> "tuple[Report | None, str, NodeStatus | None]":
+    """What this node's kernel has, or why it was not asked; and how its ipamd is."""
     # Here, because importing gRPC takes longer than a --help.
     from ipam_api.client import IpamClient
 
     client = IpamClient(path)
     begun = time.monotonic()
     try:
-        node = client.status(timeout_s=KERNEL_TIMEOUT_S).node
         last = client.get_report(fresh=True, timeout_s=KERNEL_TIMEOUT_S)
+        status = client.status(timeout_s=KERNEL_TIMEOUT_S)  # with what that report showed
     except OcicatError as error:
-        return None, "", str(error)
+        return None, str(error), None
     finally:
         client.close()
     if last is None:
-        return None, node, "ipamd has had no report of it; check that ocicat-cni-server runs"
+        return None, "ipamd has had no report of it; check that ocicat-cni-server runs", status
     if last.age_s > time.monotonic() - begun:
-        return None, node, f"the last report of it is {last.age_s:.0f} s old; try again"
-    return last.report, node, ""
+        return None, f"the last report of it is {last.age_s:.0f} s old; try again", status
+    return last.report, "", status
 
 
 @contextlib.contextmanager

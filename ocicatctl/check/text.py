@@ -199,6 +199,13 @@ def _listed(problems: Sequence[Problem], show: Show) -> Iterator[str]:
             yield f"  ... and {more} more of this kind; --show-problem-ips shows them all"
 
 
+def ipamd_text(says: Sequence[str]) -> str:
+    """What this node's ipamd has to tell: why it gives out nothing, what it does not dare."""
+    if not says:
+        return ""
+    return "".join(f"{line}\n" for line in ("", "ipamd of this node:", *(f"  {s}" for s in says)))
+
+
 # ---- repairs -----------------------------------------------------------------------------------
 
 

@@ -175,6 +175,22 @@ def test_without_a_report_the_kernel_is_not_looked_at(check, ipamd):
     assert "not looked at: ipamd has had no report of it" in check().stdout
 
 
+@pytest.mark.usefixtures("store")
+def test_what_ipamd_warns_of_is_told_and_is_no_problem_by_itself(check, ipamd):
+    ipamd.answers["Status"] = ipam_pb2.StatusResponse(
+        node="node-1", waits_for="etcd: gone", findings=["nothing is freed"]
+    )
+
+    done, alone = check(), check("-o json")
+
+    assert done.returncode == 0
+    assert done.stdout.endswith(
+        "\nipamd of this node:\n  gives out no address: etcd: gone\n  nothing is freed\n"
+    )
+    says = ["gives out no address: etcd: gone", "nothing is freed"]
+    assert json.loads(alone.stdout)["ipamdSays"] == says
+
+
 @pytest.mark.usefixtures("ipamd")
 async def test_a_problem_has_status_1_and_is_named_when_asked_for(check, store):
     await store.commit(Change(delete=frozenset({endpoint_key(0)})))
