@@ -20,7 +20,10 @@ class Kinds(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         kind = BY_ALIAS.get(cmd_name.lower())
-        return super().get_command(ctx, kind.aliases[0] if kind else cmd_name)
+        if kind is None:
+            known = ", ".join(k.name for k in KINDS)
+            raise click.UsageError(f"There is no kind {cmd_name!r}; there are {known}.", ctx)
+        return super().get_command(ctx, kind.aliases[0])
 
 
 def _common(command: Callable[..., None]) -> Callable[..., None]:

@@ -45,6 +45,12 @@ def test_calicoctls_spellings_of_a_kind_are_known(alias):
     assert run(f"get {alias} --help").exit_code == 0
 
 
+def test_a_kind_that_does_not_exist_is_told_with_those_that_do():
+    result = run("get bogus")
+
+    assert "There is no kind 'bogus'; there are IPPool, IPReservation, Node, " in result.stderr
+
+
 @pytest.mark.parametrize(
     "line",
     [
