@@ -281,7 +281,7 @@ class Block:
         if found:
             raise Invalid(
                 f"block {self.cidr}: {'; '.join(found)}; "
-                "somebody else wrote it wrongly, see calicoctl ipam check"
+                "somebody else wrote it wrongly, see ocicatctl ipam check"
             )
         return self
 

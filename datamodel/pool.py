@@ -128,7 +128,7 @@ def mistakes_against(
     if before is not None:
         return _changes(before, pool)
     found = [
-        f"cidr overlaps with {other}"
+        f"cidr overlaps with {other}; take another range"
         for other in others
         if other.name != pool.name and other.cidr.overlaps(pool.cidr)
     ]
@@ -163,13 +163,18 @@ def _size_mistakes(pool: Pool) -> list[str]:
     if pool.block_size not in sizes:
         return [f"blockSize {pool.block_size} is not in {sizes[0]}..{sizes[-1]}"]
     if pool.cidr.prefixlen > pool.block_size and not pool.disabled:
-        return [f"blockSize {pool.block_size} is larger than the pool"]
+        return [
+            f"blockSize {pool.block_size} is larger than the pool; "
+            f"take {max(sizes[0], pool.cidr.prefixlen)} or more"
+        ]
     return []
 
 
 def _place_mistakes(pool: Pool) -> list[str]:
     link_local = LINK_LOCAL[pool.cidr.version]
-    return [f"cidr overlaps with {link_local}"] if pool.cidr.overlaps(link_local) else []
+    if not pool.cidr.overlaps(link_local):
+        return []
+    return [f"cidr overlaps with {link_local}, which is link-local; take another range"]
 
 
 def _encapsulation_mistakes(pool: Pool) -> list[str]:

@@ -61,10 +61,20 @@ def load(key: str, value: bytes) -> Document:
             parse_constant=_float,
         )
     except (ValueError, RecursionError) as error:
-        raise Invalid(f"etcd key {key}: value is not JSON: {error}") from error
+        raise _spoilt(key, f"value is not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise Invalid(f"etcd key {key}: value is not a JSON object")
+        raise _spoilt(key, "value is not a JSON object")
     return document
+
+
+def _spoilt(key: str, what: str) -> Invalid:
+    """What is wrong with a value, and how to mend it if one of our commands can."""
+    remedy = ""
+    if key == keys.IPAM_CONFIG:
+        remedy = "; delete the key, then call ocicatctl ipam configure"
+    elif key.startswith(keys.RESOURCES) and key != keys.CLUSTER_INFORMATION:
+        remedy = "; put a right one there with ocicatctl apply"
+    return Invalid(f"etcd key {key}: {what}{remedy}")
 
 
 def _float(text: str) -> float:
@@ -356,11 +366,15 @@ def decode_reservations(
     mistakes = []
     for key, value in values:
         try:
-            texts += decode_reservation(key, value)
+            listed = decode_reservation(key, value)
         except Invalid as error:
             mistakes.append(str(error))
-    found = Reservations.of(texts)
-    return found, (*mistakes, *(f"reservation {text!r}: is no CIDR" for text in found.malformed))
+            continue
+        texts += listed
+        if wrong := Reservations.of(listed).malformed:
+            what = f"{', '.join(map(repr, wrong))} in reservedCIDRs: neither a CIDR nor an address"
+            mistakes.append(str(_spoilt(key, what)))
+    return Reservations.of(texts), tuple(mistakes)
 
 
 def encode_node(node: Node, stamp: Stamp, existing: bytes | None = None) -> bytes:
@@ -587,6 +601,6 @@ class _reading:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, KeyError):
-            raise Invalid(f"etcd key {self.key}: field {error} is missing") from error
+            raise _spoilt(self.key, f"field {error} is missing") from error
         if isinstance(error, (ValueError, TypeError, AttributeError, OverflowError)):
-            raise Invalid(f"etcd key {self.key}: {error}") from error
+            raise _spoilt(self.key, str(error)) from error

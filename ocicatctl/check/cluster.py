@@ -17,6 +17,7 @@ from datamodel.pool import Network, Pool
 from datastore import codec, keys
 from datastore.store import Entry
 from ocicatctl.check.block import ReadBlock, read_block
+from ocicatctl.entries import raise_for
 from ocicatctl.ipam.tunnels import tunnel_addresses
 
 # Everything that is looked at.
@@ -25,6 +26,7 @@ RANGES = (
     keys.ALL_HANDLES,
     keys.NODES,
     keys.POOLS,
+    keys.RESERVATIONS,
     keys.IPAM_CONFIG,
     keys.CLUSTER_INFORMATION,
     keys.ALL_AFFINITIES,
@@ -97,6 +99,7 @@ def read_cluster(entries: Mapping[str, Entry], now: datetime) -> Cluster:
         keys.ALL_HANDLES: _read_handle,
         keys.NODES: _read_node,
         keys.POOLS: _read_pool,
+        keys.RESERVATIONS: _read_reservation,
         keys.ALL_AFFINITIES: _read_affinity,
         keys.CLUSTER_INFORMATION: _read_information,
     }
@@ -152,6 +155,11 @@ def _by_family(address: Address) -> tuple[int, int]:
 
 def _read_pool(cluster: Cluster, key: str, value: bytes) -> None:
     cluster.pools.append(codec.decode_pool(key, value))
+
+
+def _read_reservation(cluster: Cluster, key: str, value: bytes) -> None:
+    _, mistakes = codec.decode_reservations([(key, value)])
+    raise_for([*mistakes])
 
 
 def _read_information(cluster: Cluster, key: str, value: bytes) -> None:

@@ -91,7 +91,8 @@ def check(
     is_text = output != _JSON
     look = _look_twice(path)
     _tell(check_text(look.findings, Show(show_all_ips, show_problem_ips), look.unasked), is_text)
-    _tell(ipamd_text(look.ipamd_says), is_text)
+    told = {str(problem) for problem in look.findings.problems}
+    _tell(ipamd_text([text for text in look.ipamd_says if text not in told]), is_text)
     repairs: dict[str, Any] = {}
     if repair:
         chosen = plan(look.findings)

@@ -17,13 +17,15 @@ Document = dict[str, Any]
 _MAX_NAMED = 3  # blocks; a pool may have thousands
 
 
-def no_such_node(name: str) -> Document:
-    """The explanation of a node that is not registered."""
-    return {
-        "node": name,
-        "mistake": f"node {name}: has no Node resource, so it gets no address; "
-        "if it was deleted by mistake, restart ipamd on it to register it again",
-    }
+def no_such_node(name: str, *, is_spoilt: bool) -> Document:
+    """The explanation of a node that is not registered, or whose resource nobody can read."""
+    mistake = (
+        "its Node resource cannot be read, so it gets no address"
+        if is_spoilt
+        else "has no Node resource, so it gets no address; "
+        "if it was deleted by mistake, restart ipamd on it to register it again"
+    )
+    return {"node": name, "mistake": f"node {name}: {mistake}"}
 
 
 def explain_node(request: Request, found: Next) -> Document:

@@ -67,7 +67,7 @@ class Explainer:
         entries |= await self._read(*(keys.block(affinity.cidr) for affinity in affinities))
         nodes = self._all([entries[key]] if key in entries else [], _decode_node)
         if not nodes:
-            return [no_such_node(name)]
+            return [no_such_node(name, is_spoilt=key in entries)]
         plan = self._plan(entries)
         documents = []
         for version, names in _families(plan.pools, versions, pools):

@@ -22,26 +22,30 @@ class Holder:
     attribute: Attribute | None  # None: free, or of no block
     is_in_pool: bool  # an enabled one
     rests_until: datetime | None = None  # set if it cools down
+    is_unknown: bool = False  # its block cannot be read
 
     @classmethod
-    def of(cls, address: Address, plan: Plan) -> "Holder":
-        """Look the address up."""
+    def of(cls, address: Address, plan: Plan, *, is_unknown: bool = False) -> "Holder":
+        """Look the address up in a plan that has its block, if that can be read."""
         attribute = next((a for b in plan.blocks if (a := b.holder_of(address))), None)
         pools = [pool for pool in plan.pools if pool.cidr.version == address.version]
         is_in_pool = any(address in pool.cidr and not pool.disabled for pool in pools)
         released_at = attribute.released_at if attribute else None
         rest = timedelta(seconds=plan.config.ip_cooldown_s)
-        return cls(address, attribute, is_in_pool, released_at and released_at + rest)
+        rests_until = released_at and released_at + rest
+        return cls(address, attribute, is_in_pool, rests_until, is_unknown)
 
     @property
-    def is_assigned(self) -> bool:
-        """Whether somebody holds it."""
-        return self.attribute is not None and self.rests_until is None
+    def is_assigned(self) -> bool | None:
+        """Whether somebody holds it; ``None``: nobody can say."""
+        return None if self.is_unknown else self.attribute is not None and self.rests_until is None
 
     @property
     def text(self) -> str:
         """As calicoctl says it: an address in no enabled pool is not assigned."""
         attribute = self.attribute
+        if self.is_unknown:
+            return f"{self.address} may be assigned: its block cannot be read\n"
         if attribute is None:
             return f"{self.address} is not assigned\n"
         if attribute.released_at and self.rests_until:

@@ -75,8 +75,10 @@ def show(
         shown = configuration(plan.config)
     elif address is not None:
         found = address
-        plan = Plan.of(with_store(lambda store: _read_one(store, found)).entries, now)
-        holder = Holder.of(address, plan)
+        entries = with_store(lambda store: _read_one(store, found)).entries
+        plan = Plan.of(entries, now)
+        has_block = any(key.startswith(keys.ALL_BLOCKS) for key in entries)
+        holder = Holder.of(address, plan, is_unknown=has_block and not plan.blocks)
         shown = Shown(holder.text, holder.document)
     else:
         plan = Plan.of(with_store(_read_all).entries, now)

@@ -191,6 +191,17 @@ def test_what_ipamd_warns_of_is_told_and_is_no_problem_by_itself(check, ipamd):
     assert json.loads(alone.stdout)["ipamdSays"] == says
 
 
+async def test_what_ipamd_warns_of_is_not_told_twice(check, store, ipamd):
+    await store.commit(Change(put={keys.pool("bad"): b"[]"}))
+    mistake = (
+        f"etcd key {keys.pool('bad')}: value is not a JSON object; "
+        "put a right one there with ocicatctl apply"
+    )
+    ipamd.answers["Status"] = ipam_pb2.StatusResponse(node="node-1", findings=[mistake])
+
+    assert check().stdout.count(mistake) == 1
+
+
 @pytest.mark.usefixtures("ipamd")
 async def test_a_problem_has_status_1_and_is_named_when_asked_for(check, store):
     await store.commit(Change(delete=frozenset({endpoint_key(0)})))

@@ -255,7 +255,7 @@ async def test_nothing_is_written_if_anything_is_wrong(etcd, empty_etcd_store):
     assert told(stored) == (
         "",
         "ocicatctl: standard input: IPPool(second): spec: "
-        "cidr overlaps with pool default-ipv4-ippool (10.233.64.0/18)\n",
+        "cidr overlaps with pool default-ipv4-ippool (10.233.64.0/18); take another range\n",
         1,
     )
     assert 'unknown field "peerIp"; did you mean "peerIP"?' in typed.stderr

@@ -113,6 +113,17 @@ def test_show_ip_tells_who_has_it(ctl):
     assert yaml.safe_load(ctl("show --ip=10.0.0.1 -o yaml").stdout)["handleID"] == "net.gone"
 
 
+async def test_show_ip_of_a_block_that_cannot_be_read_claims_nothing(ctl, store):
+    await store.commit(Change(put={keys.block(FIRST): b"{"}))
+
+    text, document = ctl("show --ip=10.0.0.1"), ctl("show --ip=10.0.0.1 -o json")
+
+    assert text.stdout == "10.0.0.1 may be assigned: its block cannot be read\n"
+    assert text.stderr.startswith(f"ocicatctl: etcd key {keys.block(FIRST)}: value is not JSON")
+    assert json.loads(document.stdout)["isAssigned"] is None
+    assert (text.returncode, document.returncode) == (1, 1)
+
+
 def test_show_borrowed_and_configuration(ctl):
     assert "| IP | BORROWING-NODE | BLOCK | BLOCK OWNER | TYPE | ALLOCATED-TO |" in (
         ctl("show --show-borrowed").stdout
@@ -357,7 +368,10 @@ async def test_a_spoilt_value_is_named_and_the_rest_is_told(ctl, store):
         done = ctl(line)
 
         assert done.stdout
-        assert done.stderr == f"ocicatctl: etcd key {keys.pool('bad')}: field 'spec' is missing\n"
+        assert done.stderr == (
+            f"ocicatctl: etcd key {keys.pool('bad')}: field 'spec' is missing; "
+            "put a right one there with ocicatctl apply\n"
+        )
         assert done.returncode == 1
 
 

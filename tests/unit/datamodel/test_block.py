@@ -167,7 +167,7 @@ def test_all_contradictions_are_told():
         replace(a_block(), allocations=(3,), attributes=()).checked()
 
     assert str(caught.value).count(";") == 3
-    assert "calicoctl ipam check" in str(caught.value)
+    assert "see ocicatctl ipam check" in str(caught.value)
 
 
 # ---- reservations and certain addresses --------------------------------------------------------

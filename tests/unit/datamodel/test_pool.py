@@ -123,6 +123,9 @@ def test_a_pool_contains_what_lies_in_it_as_a_whole(cidr, is_inside):
     assert a_pool(cidr="10.0.0.0/16").contains(ip_network(cidr)) is is_inside
 
 
+LINK_LOCAL = "which is link-local; take another range"
+
+
 def test_a_right_pool_has_no_mistakes():
     pool = a_pool()
 
@@ -136,7 +139,10 @@ def test_a_right_pool_has_no_mistakes():
         ({"block_size": 19}, "blockSize 19 is not in 20..32"),
         ({"block_size": 33}, "blockSize 33 is not in 20..32"),
         ({"cidr": "fd00::/64", "block_size": 64}, "blockSize 64 is not in 116..128"),
-        ({"cidr": "10.0.0.0/25", "block_size": 24}, "blockSize 24 is larger than the pool"),
+        (
+            {"cidr": "10.0.0.0/25", "block_size": 24},
+            "blockSize 24 is larger than the pool; take 25 or more",
+        ),
         ({"ipip_mode": "always"}, "ipipMode 'always' is not one of Never, Always, CrossSubnet"),
         ({"vxlan_mode": ""}, "vxlanMode '' is not one of Never, Always, CrossSubnet"),
         (
@@ -147,9 +153,9 @@ def test_a_right_pool_has_no_mistakes():
             {"cidr": "fd00::/112", "block_size": 122, "ipip_mode": "Always"},
             "ipipMode is on, but IPIP does not carry IPv6",
         ),
-        ({"cidr": "169.254.64.0/18"}, "cidr overlaps with 169.254.0.0/16"),
-        ({"cidr": "169.0.0.0/8"}, "cidr overlaps with 169.254.0.0/16"),
-        ({"cidr": "fe80::/64", "block_size": 122}, "cidr overlaps with fe80::/10"),
+        ({"cidr": "169.254.64.0/18"}, f"cidr overlaps with 169.254.0.0/16, {LINK_LOCAL}"),
+        ({"cidr": "169.0.0.0/8"}, f"cidr overlaps with 169.254.0.0/16, {LINK_LOCAL}"),
+        ({"cidr": "fe80::/64", "block_size": 122}, f"cidr overlaps with fe80::/10, {LINK_LOCAL}"),
         (
             {"allowed_uses": ("Workload", "workload")},
             "allowedUses 'workload' is not one of Workload, Tunnel, LoadBalancer",
@@ -266,10 +272,10 @@ def test_a_new_pool_must_not_overlap_with_another():
         return mistakes_against(a_pool("new", cidr), others, [], None)
 
     assert against("10.2.0.0/16") == []
-    assert against("10.1.2.0/24") == ["cidr overlaps with pool b (10.1.0.0/16)"]
+    assert against("10.1.2.0/24") == ["cidr overlaps with pool b (10.1.0.0/16); take another range"]
     assert against("10.0.8.0/22") == [
-        "cidr overlaps with pool a (10.0.0.0/16)",
-        "cidr overlaps with pool off (10.0.9.0/24)",
+        "cidr overlaps with pool a (10.0.0.0/16); take another range",
+        "cidr overlaps with pool off (10.0.9.0/24); take another range",
     ]
     assert len(against("10.0.0.0/8")) == 3
 

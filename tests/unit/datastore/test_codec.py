@@ -294,7 +294,10 @@ def test_a_config_that_is_none_is_refused(value, mistake):
     with pytest.raises(Invalid) as raised:
         codec.decode_ipam_config(value)
 
-    assert str(raised.value) == f"etcd key {keys.IPAM_CONFIG}: {mistake}"
+    assert str(raised.value) == (
+        f"etcd key {keys.IPAM_CONFIG}: {mistake}; "
+        "delete the key, then call ocicatctl ipam configure"
+    )
 
 
 @given(
@@ -446,8 +449,10 @@ def test_reservations_are_read_as_one_and_what_is_wrong_is_told():
     assert found.ordinals(ipaddress.ip_network("10.65.0.0/28")) == {2, 8, 9}
     assert found.covers(ipaddress.ip_network("10.65.1.0/26"))
     assert mistakes == (
-        f"etcd key {keys.RESERVATIONS}spoilt: '10.65.0.3' is not a list",
-        "reservation '10.65.0.1O': is no CIDR",
+        f"etcd key {keys.RESERVATIONS}typo: '10.65.0.1O' in reservedCIDRs: neither a CIDR nor an "
+        "address; put a right one there with ocicatctl apply",
+        f"etcd key {keys.RESERVATIONS}spoilt: '10.65.0.3' is not a list; "
+        "put a right one there with ocicatctl apply",
     )
 
 

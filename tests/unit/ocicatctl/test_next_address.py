@@ -216,6 +216,16 @@ async def test_a_node_that_is_not_registered_gets_nothing():
     assert document["mistake"].startswith("node node-9: has no Node resource")
 
 
+async def test_a_node_that_cannot_be_read_is_told_from_one_that_is_not_there():
+    stored = a_store([SMALL], STRICT, {}).having(**{keys.node(NODE): b"{"})
+    explainer = Explainer(await filled(MemoryStore(), stored), NOW)
+
+    (document,) = await explainer.node(NODE)
+
+    assert document["mistake"].endswith("its Node resource cannot be read, so it gets no address")
+    assert explainer.mistakes[0].startswith(f"etcd key {keys.node(NODE)}: value is not JSON")
+
+
 async def test_ipv6_is_explained_beside_ipv4():
     six = a_pool("six", "fd00:1::/64", block_size=122)
     store = await filled(MemoryStore(), a_store([SMALL, six], STRICT, {}))

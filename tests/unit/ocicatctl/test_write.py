@@ -254,8 +254,8 @@ async def test_pools_do_not_overlap_with_stored_ones_nor_with_each_other():
         )
 
     assert str(raised.value).splitlines() == [
-        "f.yaml: IPPool(a): spec: cidr overlaps with pool x (10.65.0.0/16)",
-        "f.yaml: IPPool(c): spec: cidr overlaps with pool b (10.66.0.0/16)",
+        "f.yaml: IPPool(a): spec: cidr overlaps with pool x (10.65.0.0/16); take another range",
+        "f.yaml: IPPool(c): spec: cidr overlaps with pool b (10.66.0.0/16); take another range",
     ]
     assert (await store.read(keys.POOLS, keys_only=True)).entries.keys() == {POOL}
 
