@@ -10,10 +10,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from datamodel.errors import Invalid, OcicatError
+from datamodel.errors import Invalid
 from datamodel.pool import Network, Pool
 from datastore import keys
-from datastore.codec import decode_pool, dump, load
+from datastore.codec import decode_block, decode_pool, dump, load
 from datastore.store import Change, Decision, Store, settle
 from ocicatctl.entries import decoded, raise_for
 from ocicatctl.resources.change import Outcome, decide_delete, refusal
@@ -36,10 +36,11 @@ async def delete_pool(store: Store, resource: Resource, say: Say, sleep: Sleep) 
     """Delete the pool; say how far it has come if it has many blocks.
 
     Raises:
-        Invalid: the pool or one of its blocks cannot be read, or nodes go on claiming blocks.
-            The pool is not deleted then.
+        Invalid: the pool or one of its blocks cannot be read, which is looked at first; or nodes
+            go on claiming blocks. The pool is not deleted then.
     """
     known = Known()
+    await _check_readable(store, resource.key)
     outcome = await settle(store, known, partial(_disable, resource, known))
     entry = known[resource.key]
     if outcome is not Outcome.DONE or entry is None:
@@ -59,6 +60,19 @@ async def delete_pool(store: Store, resource: Resource, say: Say, sleep: Sleep) 
     return await settle(store, known, partial(decide_delete, rest, known))
 
 
+async def _check_readable(store: Store, key: str) -> None:
+    """See that nothing will stand in the way half-way."""
+    for entry in (await store.read(key)).entries.values():
+        pool = decode_pool(key, entry.value)
+        mistakes: list[str] = []
+        blocks = [keys.block(cidr) for cidr in await _claims(store, pool, with_unowned=True)]
+        for start in range(0, len(blocks), AT_ONCE):
+            some = await store.read(*blocks[start : start + AT_ONCE])
+            mistakes += decoded(some.entries.values(), lambda e: decode_block(e.key, e.value))[1]
+        if mistakes:
+            raise_for([*mistakes, f"{pool}: is not deleted; mend these first"])
+
+
 def _disable(resource: Resource, known: Known) -> Decision[Outcome]:
     key = resource.key
     if key not in known:
@@ -68,11 +82,7 @@ def _disable(resource: Resource, known: Known) -> Decision[Outcome]:
     refused = refusal(Verb.DELETE, resource, entry)
     if refused or entry is None:
         return Decision(refused or Outcome.MISSING, Change(expect=seen))
-    try:
-        pool = decode_pool(key, entry.value)
-    except OcicatError as error:
-        raise Invalid(f"{error}; apply a right one, then delete it") from error
-    if pool.disabled:
+    if decode_pool(key, entry.value).disabled:
         return Decision(Outcome.DONE, Change(expect=seen))
     document: dict[str, Any] = load(key, entry.value)
     value = dump({**document, "spec": {**document["spec"], "disabled": True}})

@@ -287,24 +287,46 @@ async def test_the_time_of_the_claim_goes_with_the_owner():
     assert document["future"] == 1
 
 
-async def test_a_block_that_cannot_be_read_keeps_the_pool():
+async def test_with_a_block_that_cannot_be_read_nothing_is_begun():
     spoilt = {keys.block(USED): b"{", keys.affinity("node-1", USED): b"{}"}
     store = await a_store(a_pool(), a_claim(a_block(EMPTY)), spoilt)
+    before = await contents(store)
 
     with pytest.raises(Invalid) as raised:
         await remove(store)
 
     lines = str(raised.value).splitlines()
     assert lines[0].startswith(f"etcd key {keys.block(USED)}: value is not JSON")
-    assert lines[1] == "pool x (10.65.0.0/24): is disabled, but not deleted; mend these first"
-    assert (await contents(store)).keys() == {keys.pool("x"), *spoilt}
+    assert lines[1] == "pool x (10.65.0.0/24): is not deleted; mend these first"
+    assert await contents(store) == before
+
+
+async def test_a_block_that_is_spoilt_meanwhile_keeps_the_pool():
+    class Spoiling(MemoryStore):
+        async def commit(self, change: Change) -> Committed | Rejected:
+            if keys.pool("x") in change.put:
+                await super().commit(Change(put={keys.block(USED): b"{"}))
+            return await super().commit(change)
+
+    store = await a_store(
+        a_pool(), a_claim(a_block(EMPTY)), a_claim(a_block(USED, held())), store=Spoiling()
+    )
+
+    with pytest.raises(Invalid, match="is disabled, but not deleted; mend these first"):
+        await remove(store)
+
+    assert (await contents(store)).keys() == {
+        keys.pool("x"),
+        keys.block(USED),
+        keys.affinity("node-1", USED),
+    }
 
 
 @pytest.mark.parametrize("spoilt", [b"{", b'{"metadata":{"name":"x"},"spec":{"cidr":"here"}}'])
 async def test_a_pool_that_cannot_be_read_is_not_deleted(spoilt):
     store = await a_store({keys.pool("x"): spoilt})
 
-    with pytest.raises(Invalid, match="apply a right one, then delete it"):
+    with pytest.raises(Invalid, match="put a right one there with ocicatctl apply"):
         await remove(store)
 
 
