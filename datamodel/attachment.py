@@ -25,8 +25,7 @@ class Pod:
     @property
     def mistakes(self) -> list[str]:
         """Which of the two names is none."""
-        names = (("namespace", self.namespace), ("name", self.name))
-        return [f"{what} {name!r} is not valid" for what, name in names if not NAME.fullmatch(name)]
+        return _name_mistakes(namespace=self.namespace, name=self.name)
 
     @property
     def digest(self) -> str:
@@ -79,13 +78,8 @@ class Attachment:
     @property
     def mistakes(self) -> list[str]:
         """Which of the three names is none, by the rules of CNI and of the kernel."""
-        names = (("network", self.network), ("container_id", self.container_id))
-        found = [
-            f"{what} {name!r} is not valid" for what, name in names if not NAME.fullmatch(name)
-        ]
-        if not _IFNAME.fullmatch(self.ifname) or len(self.ifname.encode()) > IFNAME_MAX_BYTES:
-            found.append(f"ifname {self.ifname!r} is not valid")
-        return found
+        found = _name_mistakes(network=self.network, container_id=self.container_id)
+        return [*found, *ifname_mistakes(ifname=self.ifname)]
 
     @property
     def digest(self) -> str:
@@ -118,6 +112,24 @@ class Attachment:
 _IFNAME = re.compile(r"[^/:\s\ud800-\udfff]+")
 _DIGESTED = re.compile(r"(.+)~[0-9a-f]{40}", re.DOTALL)
 _DIGEST_ALONE = re.compile(r"#([0-9a-f]{40})")
+
+
+def _name_mistakes(**names: str) -> list[str]:
+    """Which of these names, each given by what it is, is none."""
+    return [
+        f"{what} {name!r} is not valid; use letters, digits, '_', '.' and '-'"
+        for what, name in names.items()
+        if not NAME.fullmatch(name)
+    ]
+
+
+def ifname_mistakes(**names: str) -> list[str]:
+    """Which of these names of interfaces the kernel does not take."""
+    return [
+        f"{what} {name!r} is not valid; use 1 to {IFNAME_MAX_BYTES} bytes without '/', ':', spaces"
+        for what, name in names.items()
+        if not _IFNAME.fullmatch(name) or len(name.encode()) > IFNAME_MAX_BYTES
+    ]
 
 
 def _splits(head: str) -> Iterator[Attachment]:

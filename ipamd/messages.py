@@ -3,15 +3,19 @@
 Pure: no I/O. Every mistake of a message is named at once.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from datamodel.attachment import ifname_mistakes
 from datamodel.block import Address, Block
 from datamodel.errors import Invalid
 from datastore.codec import Stamp
 from ipam_api import ipam_pb2
 from ipam_api.messages import address_of, attachment_of, kernel_of, pod_of
 from ipamd.request import Allocate, Grant, Link, Release
+
+_MAC = re.compile(r"([0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5})?")  # a runtime may not have noted it
 
 M = TypeVar("M")
 T = TypeVar("T")
@@ -95,6 +99,11 @@ def _link_of(message: ipam_pb2.AllocateRequest) -> Link | None:
     if not message.HasField("endpoint"):
         return None
     endpoint = message.endpoint
+    mistakes = ifname_mistakes(interface_name=endpoint.interface_name)
+    if not _MAC.fullmatch(endpoint.mac):
+        mistakes.append(f"mac {endpoint.mac!r} is not valid; write it like 02:00:5e:10:00:01")
+    if mistakes:
+        raise Invalid(f"endpoint: {'; '.join(mistakes)}")
     profiles = tuple(endpoint.profiles)
     return Link(endpoint.interface_name, endpoint.mac, profiles, kernel_of(endpoint))
 

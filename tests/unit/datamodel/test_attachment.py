@@ -227,13 +227,20 @@ def test_names_that_cni_allows_are_no_mistake(attachment):
 
 
 def test_every_mistake_is_named():
+    name = "use letters, digits, '_', '.' and '-'"
+    ifname = "use 1 to 15 bytes without '/', ':', spaces"
     assert Attachment("-", "", "a/b").mistakes == [
-        "network '-' is not valid",
-        "container_id '' is not valid",
-        "ifname 'a/b' is not valid",
+        f"network '-' is not valid; {name}",
+        f"container_id '' is not valid; {name}",
+        f"ifname 'a/b' is not valid; {ifname}",
     ]
-    assert Pod("", "a b").mistakes == ["namespace '' is not valid", "name 'a b' is not valid"]
-    assert Attachment("a", "b", "x" * 16).mistakes == [f"ifname '{'x' * 16}' is not valid"]
+    assert Pod("", "a b").mistakes == [
+        f"namespace '' is not valid; {name}",
+        f"name 'a b' is not valid; {name}",
+    ]
+    assert Attachment("a", "b", "x" * 16).mistakes == [
+        f"ifname '{'x' * 16}' is not valid; {ifname}"
+    ]
 
 
 def test_a_pods_digest_begins_as_calicos_link_name():
