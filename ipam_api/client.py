@@ -35,7 +35,8 @@ T = TypeVar("T")
 # ipamd may be restarting: look for it again soon, not after gRPC's usual 1 s, 1.6 s, 2.6 s, …
 _CHANNEL_OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
+    # Also how long a connection may take to be made; one that is refused is not held back by it.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.enable_http_proxy", 0),
 ]

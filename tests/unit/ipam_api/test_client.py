@@ -1,7 +1,13 @@
 """What the client puts into messages and makes of the answers, over a real socket."""
 
+import contextlib
+import socket
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from pathlib import Path
 
 import pytest
 
@@ -243,3 +249,41 @@ def test_a_watch_breaks_when_ipamd_ends(client, tmp_path):
 
     with pytest.raises(Unavailable):
         next(wishes)
+
+
+@contextmanager
+def _sluggish(path: Path, target: Path, delay_s: float) -> Iterator[None]:
+    """A socket at *path* whose connections reach *target*, each only after a while."""
+    with socket.socket(socket.AF_UNIX) as listening, contextlib.ExitStack() as opened:
+        listening.bind(str(path))
+        listening.listen()
+
+        def pump(source: socket.socket, sink: socket.socket) -> None:
+            with contextlib.suppress(OSError):
+                while data := source.recv(65_536):
+                    sink.sendall(data)
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    near, far = listening.accept()[0], socket.socket(socket.AF_UNIX)
+                    opened.callback(near.close)
+                    opened.callback(far.close)
+                    time.sleep(delay_s)
+                    far.connect(str(target))
+                    for pair in ((near, far), (far, near)):
+                        threading.Thread(target=pump, args=pair, daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.usefixtures("ipamd")
+def test_a_busy_machine_on_which_connecting_takes_a_while_is_waited_for(tmp_path):
+    with _sluggish(tmp_path / "slow.sock", tmp_path / "ipamd.sock", delay_s=0.3):
+        client = IpamClient(str(tmp_path / "slow.sock"))
+
+        client.release(ATTACHMENT, POD, TIMEOUT_S)
+
+        client.close()
