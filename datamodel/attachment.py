@@ -22,6 +22,9 @@ class Pod:
     namespace: str
     name: str
 
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
     @property
     def mistakes(self) -> list[str]:
         """Which of the two names is none."""
@@ -96,7 +99,7 @@ class Attachment:
 
         In clear as far as it fits; else a digest stands for the pod, and then for the attachment.
         """
-        pods = (f"{pod.namespace}/{pod.name}", pod.digest) if pod else ("-",)
+        pods = (str(pod), pod.digest) if pod else ("-",)
         owners = [f"{self._path}/{name}" for name in pods]
         for owner in owners:
             if len(f"{ALIAS_PREFIX}{owner}".encode()) <= ALIAS_MAX_BYTES:

@@ -12,6 +12,7 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
+from datamodel.attachment import Pod
 from datamodel.errors import Exhausted, Invalid
 from datamodel.pool import Network
 
@@ -20,6 +21,7 @@ Address = IPv4Address | IPv6Address
 # Calico sets the first and last addresses of a Windows node's block aside under this name, for
 # which there is no handle key. Such a block counts as empty.
 WINDOWS_HANDLE = "windows-reserved-ipam-handle"
+CLAIM_AGE_S = 60  # Calico's: a block that was claimed a moment ago is about to be used
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,13 @@ class Attribute:
     def node(self) -> str | None:
         """The node whose pod holds the address; another than the block's if it is borrowed."""
         return (self.secondary or {}).get("node")
+
+    @property
+    def pod(self) -> Pod | None:
+        """The pod that holds the address, if it is a pod's."""
+        facts = self.secondary or {}
+        namespace, name = facts.get("namespace"), facts.get("pod")
+        return Pod(namespace, name) if namespace and name else None
 
 
 @dataclass(frozen=True)  # no slots: what is computed from a value is kept with it
@@ -106,6 +115,13 @@ class Block:
         """
         return all(a.handle_id == WINDOWS_HANDLE or a.released_at for a in self.attributes)
 
+    def may_be_reclaimed(self, node: str, now: datetime) -> bool:
+        """Whether *node* may take the block over: nobody holds anything, or is about to."""
+        if not self.is_empty or (self.affinity and not self.host):  # a load balancer's stays so
+            return False
+        is_settled = now.timestamp() * 1e9 - self.sequence_number > CLAIM_AGE_S * 1e9
+        return is_settled or self.host in (None, node)
+
     def ordinal(self, address: Address) -> int | None:
         """Where *address* is in the block; ``None`` if it is of another one."""
         offset = int(address) - int(self.cidr.network_address)
@@ -144,9 +160,7 @@ class Block:
     ) -> tuple["Block", Address]:
         """Give *attribute*'s handle the address that has been free longest.
 
-        Args:
-            attribute: whose it is to be.
-            reserved: ordinals that are not given out; they keep their place in the queue.
+        Ordinals that are *reserved* are not given out; they keep their place in the queue.
 
         Raises:
             Exhausted: every address of the block is held or reserved.
@@ -279,20 +293,12 @@ class Block:
         if not used <= set(range(len(self.attributes))):
             found.append("allocations name attributes that are not there")
         if found:
-            raise Invalid(
-                f"block {self.cidr}: {'; '.join(found)}; "
-                "somebody else wrote it wrongly, see ocicatctl ipam check"
-            )
+            raise Invalid(f"block {self.cidr}: {'; '.join(found)}; see ocicatctl ipam check")
         return self
 
 
 def _description(holder: Attribute) -> str:
     if holder.released_at is not None:
         return f"cooling down since {holder.released_at:%Y-%m-%dT%H:%M:%SZ}"
-    facts = holder.secondary or {}
-    pod = (
-        f" (pod {facts['namespace']}/{facts['pod']})"
-        if {"namespace", "pod"} <= facts.keys()
-        else ""
-    )
+    pod = f" (pod {holder.pod})" if holder.pod else ""
     return f"held by {holder.handle_id or 'somebody without a handle'}{pod}"

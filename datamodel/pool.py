@@ -18,6 +18,8 @@ BLOCK_SIZES = {4: range(20, 33), 6: range(116, 129)}
 ENCAPSULATION_MODES = ("Never", "Always", "CrossSubnet")
 USES = ("Workload", "Tunnel", "LoadBalancer")
 ASSIGNMENT_MODES = ("Automatic", "Manual")
+# In the search for an unclaimed block, so many that are one's own or reserved are passed over.
+MAX_SKIPPED = 65_536
 LINK_LOCAL: dict[int, Network] = {4: IPv4Network("169.254.0.0/16"), 6: IPv6Network("fe80::/10")}
 
 

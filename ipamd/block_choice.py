@@ -12,7 +12,7 @@ from types import MappingProxyType
 from datamodel import refusal
 from datamodel.block import Address, Block
 from datamodel.errors import Exhausted, Invalid, Unavailable
-from datamodel.pool import Network, Pool
+from datamodel.pool import MAX_SKIPPED, Network, Pool
 from datamodel.pool_choice import Wanted, choose_pools
 from datastore import keys
 from ipamd.draft import Draft, Unknown
@@ -20,7 +20,6 @@ from ipamd.foreign_blocks import borrow, reclaim
 
 # So many blocks are claimed on the guess that they are free before all of them are listed.
 MAX_GUESSES = 4
-MAX_SKIPPED = 65_536  # own and reserved blocks, until the search is given up
 
 
 def choose_block(

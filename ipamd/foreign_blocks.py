@@ -14,7 +14,6 @@ from datastore import keys
 from ipamd.draft import Draft, Unknown
 
 PORTION = 64  # blocks that are read at once
-CLAIM_AGE_S = 60  # Calico's: a block claimed a moment ago is about to be used
 
 
 def serves_nobody_else(block: Block) -> bool:
@@ -28,12 +27,10 @@ def reclaim(draft: Draft, pools: list[Pool]) -> Block | None:
     Raises:
         Unknown: blocks must be read first.
     """
-    now_ns = draft.known.view.now.timestamp() * 1e9
 
     def is_free(block: Block) -> bool:
-        is_settled = now_ns - block.sequence_number > CLAIM_AGE_S * 1e9
         has_room = block.free(draft.known.reserved(block.cidr)) is not None
-        return block.is_empty and has_room and (is_settled or block.host in (None, draft.node))
+        return has_room and block.may_be_reclaimed(draft.node, draft.known.view.now)
 
     if block := _first(draft, pools, is_free):
         return draft.take_over(block)

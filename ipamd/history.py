@@ -93,8 +93,6 @@ def following(before: Held, events: Iterable[Event]) -> dict[int, Event]:
 
 
 def _begun(block: Block, ordinal: int, holder: Attribute, moment: Moment) -> Event:
-    facts = holder.secondary or {}
-    is_pod = {"namespace", "pod"} <= facts.keys()
     at = _began(holder, moment)
     if at is None and not moment.is_late:
         at = moment.now
@@ -103,7 +101,7 @@ def _begun(block: Block, ordinal: int, holder: Attribute, moment: Moment) -> Eve
         address=block.address(ordinal),
         block=block.cidr,
         handle_id=holder.handle_id,
-        pod=Pod(facts["namespace"], facts["pod"]) if is_pod else None,
+        pod=holder.pod,
         node=holder.node,
         sequence=block.sequence_numbers.get(ordinal, 0),
         at=at,
@@ -148,7 +146,7 @@ def line_of(event: Event) -> bytes:
         "since": _milliseconds(event.since) if event.kind == RELEASED else None,
         "seen": _milliseconds(event.seen),
         "handle": event.handle_id,
-        "pod": f"{event.pod.namespace}/{event.pod.name}" if event.pod else None,
+        "pod": str(event.pod) if event.pod else None,
         "node": event.node,
         "seq": event.sequence,
     }

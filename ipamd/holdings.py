@@ -39,7 +39,7 @@ class Wanted:
         if self.address is not None:
             return f'"{self.address}/'.encode()
         if self.pod is not None:
-            return json.dumps(f"{self.pod.namespace}/{self.pod.name}").encode()
+            return json.dumps(str(self.pod)).encode()
         if self.handle_id is not None:
             return json.dumps(self.handle_id).encode()
         return json.dumps(self.container_id)[1:-1].encode()

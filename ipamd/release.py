@@ -66,11 +66,8 @@ def _release(draft: Draft, handle_id: str, blocks: list[Block]) -> tuple[Grant, 
 
 def pod_of(block: Block, handle_id: str) -> Pod | None:
     """The pod that an allocation was for; a DEL need not say it."""
-    for attribute in block.attributes:
-        secondary = attribute.secondary or {}
-        if attribute.handle_id == handle_id and {"namespace", "pod"} <= secondary.keys():
-            return Pod(secondary["namespace"], secondary["pod"])
-    return None
+    pods = (a.pod for a in block.attributes if a.handle_id == handle_id and a.pod)
+    return next(pods, None)
 
 
 def remove_endpoint(draft: Draft, attachment: Attachment, pod: Pod | None) -> None:

@@ -8,7 +8,7 @@ import contextlib
 from dataclasses import dataclass
 from datetime import datetime
 
-from datamodel.attachment import Attachment, Pod
+from datamodel.attachment import Attachment
 from datamodel.block import Address
 from datamodel.endpoint import EndpointId
 from datamodel.errors import Invalid
@@ -122,8 +122,7 @@ def _endpoint_key(holding: Holding, attachment: Attachment | None) -> tuple[str,
     """The endpoint that whoever uses the address again would write with it."""
     if attachment is None:
         return ()
-    namespace, name = holding.fact("namespace"), holding.fact("pod")
-    pod = Pod(namespace, name) if namespace and name else None
+    pod = holding.attribute.pod
     where = EndpointId.of(holding.fact("node"), attachment, pod)
     return (keys.endpoint(where.namespace, where.name),)
 

@@ -159,7 +159,7 @@ class Explainer:
         held = await self._held_by(pod, nodes)
         if not (listed or held):
             raise Invalid(
-                f"pod {pod.namespace}/{pod.name}: has neither a workload endpoint nor an address; "
+                f"pod {pod}: has neither a workload endpoint nor an address; "
                 "ocicatctl ipam explain --node NODE says what it would get there"
             )
         return [await self.address(address) for address in dict.fromkeys([*listed, *held])]

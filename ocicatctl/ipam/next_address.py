@@ -15,12 +15,9 @@ from datamodel import refusal
 from datamodel.affinity import Affinity
 from datamodel.block import Block
 from datamodel.node import Node
-from datamodel.pool import Network, Pool
+from datamodel.pool import MAX_SKIPPED, Network, Pool
 from datamodel.pool_choice import Rejected, Wanted, choose_pools
 from ocicatctl.ipam.plan import Plan
-
-_CLAIM_AGE_S = 60  # a block that was claimed a moment ago is about to be used
-_MAX_SKIPPED = 65_536  # own and reserved blocks, until ipamd gives up the search
 
 
 class Step(Enum):
@@ -116,11 +113,12 @@ class Request:
         if unread := tuple(c for c in foreign if c not in self.looked_at):
             return Next(Step.UNKNOWN, unread)
         blocks = [self.read[cidr] for cidr in foreign if cidr in self.read]
-        if empty := tuple(b.cidr for b in blocks if self._has_room(b) and self._is_abandoned(b)):
+        with_room = [block for block in blocks if self._has_room(block)]
+        node = self.node.name
+        if empty := tuple(b.cidr for b in with_room if b.may_be_reclaimed(node, self.now)):
             return Next(Step.RECLAIM, empty)
-        with_room = tuple(b.cidr for b in blocks if self._has_room(b))
         if with_room and not self.plan.config.strict_affinity:
-            return Next(Step.BORROW, with_room)
+            return Next(Step.BORROW, tuple(block.cidr for block in with_room))
         return None
 
     # ---- the parts -----------------------------------------------------------------------------
@@ -151,7 +149,7 @@ class Request:
                 yield cidr
 
     def _unclaimed(self, pool: Pool) -> Iterator[Network]:
-        for cidr in islice(pool.blocks_for(self.node.name), len(self.claimed) + _MAX_SKIPPED):
+        for cidr in islice(pool.blocks_for(self.node.name), len(self.claimed) + MAX_SKIPPED):
             if cidr not in self.claimed and not self.plan.reservations.covers(cidr):
                 yield cidr
 
@@ -159,11 +157,6 @@ class Request:
         own = {affinity.cidr for affinity in self.affinities}
         others = sorted(self.claimed - own)
         return [c for pool in chosen for c in others if pool.contains(c)]
-
-    def _is_abandoned(self, block: Block) -> bool:
-        age_ns = self.now.timestamp() * 1e9 - block.sequence_number
-        is_settled = age_ns > _CLAIM_AGE_S * 1e9 or block.host in (None, self.node.name)
-        return block.is_empty and is_settled
 
     def _full(self, pool: Pool) -> str:
         own = sum(pool.contains(block.cidr) for block in self._own())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from datamodel.attachment import Attachment, Pod
+from datamodel.attachment import Attachment
 from datamodel.block import WINDOWS_HANDLE, Address, Attribute, Block
 from datamodel.endpoint import EndpointId
 from datamodel.errors import Invalid
@@ -172,12 +172,9 @@ def _users(
 def own_endpoint(holder: Attribute) -> set[str]:
     """The key that the holder's endpoint has if it has one; none for what is no attachment."""
     attachment = Attachment.of_handle(holder.handle_id or "")
-    facts = holder.secondary or {}
     if attachment is None or holder.node is None:
         return set()
-    has_pod = {"namespace", "pod"} <= facts.keys()
-    pod = Pod(facts["namespace"], facts["pod"]) if has_pod else None
-    where = EndpointId.of(holder.node, attachment, pod)
+    where = EndpointId.of(holder.node, attachment, holder.pod)
     return {keys.endpoint(where.namespace, where.name)}
 
 

@@ -274,10 +274,8 @@ def _count(block: Block, handle: str) -> int:
 
 
 def _pod(holder: Attribute | None) -> str:
-    facts = (holder.secondary if holder else None) or {}
-    if {"namespace", "pod"} <= facts.keys():
-        return f" ({facts['namespace']}/{facts['pod']})"
-    return f" ({holder.handle_id})" if holder and holder.handle_id else ""
+    who = holder and (holder.pod or holder.handle_id)
+    return f" ({who})" if who else ""
 
 
 def _is_nobodys(attribute: Attribute) -> bool:

@@ -58,7 +58,7 @@ class Container:
     @property
     def title(self) -> str:
         """What messages call it."""
-        pod = f" of {self.cached.pod.namespace}/{self.cached.pod.name}" if self.cached.pod else ""
+        pod = f" of {self.cached.pod}" if self.cached.pod else ""
         return f"{', '.join(map(str, self.addresses))}{pod} (container {self._container})"
 
     @property

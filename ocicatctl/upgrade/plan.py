@@ -192,20 +192,16 @@ def _address_problems(
         )
     holder = block.holder_of(address)
     if holder and holder.released_at is None and holder.handle_id != container.attachment.handle_id:
+        pod = f" ({holder.pod})" if holder.pod else ""
         yield (
             f"{container.title}: is held by {holder.handle_id or 'somebody without a handle'}, "
-            f"too{_for_whom(holder.secondary)}; delete one of the pods"
+            f"too{pod}; delete one of the pods"
         )
 
 
 def _block_size(subnet: Network) -> str:
     """Which blocks lie in the subnet as a whole."""
     return f"with blockSize {max(subnet.prefixlen, BLOCK_SIZES[subnet.version].start)} or more"
-
-
-def _for_whom(facts: Mapping[str, str] | None) -> str:
-    names = facts or {}
-    return f" ({names['namespace']}/{names['pod']})" if {"namespace", "pod"} <= names.keys() else ""
 
 
 def _pool(stored: Stored, address: Address) -> Pool | None:

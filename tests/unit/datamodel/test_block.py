@@ -356,6 +356,24 @@ def test_exactly_the_ordinals_that_are_named_are_released(names, data, cools):
     assert named == set(range(len(after.attributes)))
 
 
+@pytest.mark.parametrize(
+    ("affinity", "age_s", "may"),
+    [
+        ("host:node-2", 61, True),
+        ("host:node-2", 59, False),  # its owner is about to use it
+        ("host:node-1", 0, True),
+        (None, 0, True),
+        ("virtual:load-balancer", 3600, False),
+    ],
+)
+def test_an_empty_block_may_be_taken_over_unless_it_is_about_to_be_used(affinity, age_s, may):
+    block = replace(a_block(), affinity=affinity)
+    now = datetime.fromtimestamp(BORN / 1e9 + age_s, UTC)
+
+    assert block.may_be_reclaimed("node-1", now) is may
+    assert not block.assign(held("net.c1"))[0].may_be_reclaimed("node-1", now)
+
+
 def test_a_block_is_unused_while_its_addresses_only_cool_down():
     block, _ = a_block().assign(held("net.c1"))
     cooling, _ = block.release("net.c1", now=NOW, cooldown_s=60)
