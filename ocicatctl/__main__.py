@@ -1,16 +1,14 @@
 """The command line: which command lives where, and how a failure is told.
 
-Edge: standard error and the exit status. Commands are imported when they run, so that ``--help``
-and completion answer at once; gRPC alone takes longer to import than everything else here.
+Edge: standard error and the exit status. Commands are imported when they run: gRPC alone takes
+longer to import than everything else here.
 """
-
-import importlib
 
 import click
 
 from datamodel.errors import OcicatError
+from ocicatctl.commands import LazyGroup
 
-# Command -> where it is, and its line in --help (which must not import it).
 _COMMANDS = {
     "get": ("ocicatctl.resources.get:get", "Show pools, nodes, peers, workload endpoints, …"),
     "create": ("ocicatctl.resources.edit:create", "Create resources from a file."),
@@ -49,23 +47,8 @@ class Failed(click.ClickException):
             click.echo(f"ocicatctl: {line}", err=True)
 
 
-class Commands(click.Group):
-    """The top-level commands, imported on demand."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        module, _, name = _COMMANDS[cmd_name][0].partition(":")
-        command = getattr(importlib.import_module(module), name)
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+class Commands(LazyGroup):
+    """The top-level commands."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -76,6 +59,7 @@ class Commands(click.Group):
 
 @click.group(
     cls=Commands,
+    lazy=_COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""\b
 Examples:

@@ -1,10 +1,12 @@
-"""Arguments that several commands take.
+"""Arguments and options that several commands take.
 
 Pure: no I/O.
 """
 
 import re
+from collections.abc import Callable
 from ipaddress import ip_address
+from typing import Any
 
 import click
 
@@ -47,3 +49,22 @@ def node(text: str) -> str:
     if not is_node_name(text):
         raise click.BadParameter(f"{text!r} is not a node's name")
     return text
+
+
+def socket(variable: str, default: str, what: str) -> Callable[[Callable[..., Any]], Any]:
+    """``--socket``, given to the command as *path*; else the variable says where *what* is."""
+    return click.option(
+        "--socket",
+        "path",
+        envvar=variable,
+        default=default,
+        show_default=True,
+        show_envvar=True,
+        metavar="PATH",
+        help=what,
+    )
+
+
+ipamd_socket = socket(
+    "OCICAT_IPAM_SOCKET", "/run/ocicat/ipamd.sock", "Socket of this node's ipamd."
+)

@@ -21,6 +21,7 @@ import click
 from datamodel.errors import Invalid, OcicatError
 from datamodel.report import Report
 from datastore.store import Entry, Store
+from ocicatctl import arguments
 from ocicatctl.check.cluster import RANGES
 from ocicatctl.check.draft import Run
 from ocicatctl.check.findings import Findings, check_store
@@ -62,16 +63,7 @@ Exit status: 0 nothing is wrong (any more), 1 something is, 2 wrong usage.
 )
 @click.option("--repair", is_flag=True, help="Mend what can be proven to be safe to mend.")
 @click.option("--dry-run", is_flag=True, help="With --repair: only say what would be done.")
-@click.option(
-    "--socket",
-    "path",
-    envvar="OCICAT_IPAM_SOCKET",
-    default="/run/ocicat/ipamd.sock",
-    show_default=True,
-    show_envvar=True,
-    metavar="PATH",
-    help="Socket of this node's ipamd, which knows what the kernel has.",
-)
+@arguments.ipamd_socket
 def check(
     show_all_ips: bool,
     show_problem_ips: bool,

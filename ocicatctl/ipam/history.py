@@ -55,16 +55,7 @@ Examples:
 @click.argument("target", type=arguments.address_or_pod, required=False, metavar="[IP|POD|NS/POD]")
 @click.option("--container", type=_container, metavar="ID", help="What this container held.")
 @click.option("--handle", metavar="HANDLE", help="What was held under this handle.")
-@click.option(
-    "--socket",
-    "path",
-    envvar="OCICAT_IPAM_SOCKET",
-    default="/run/ocicat/ipamd.sock",
-    show_default=True,
-    show_envvar=True,
-    metavar="PATH",
-    help="Socket of this node's ipamd.",
-)
+@arguments.ipamd_socket
 @click.option(
     "-o",
     "--output",
@@ -130,7 +121,7 @@ def as_text(found: "History") -> str:
 def held_by(holding: "Holding") -> str:
     """The pod; outside Kubernetes the handle."""
     pod = holding.pod
-    return f"{pod.namespace}/{pod.name}" if pod else holding.handle_id
+    return str(pod) if pod else holding.handle_id
 
 
 def as_document(answer: Answer) -> Mapping[str, Any]:

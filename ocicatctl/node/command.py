@@ -40,16 +40,7 @@ Examples:
   ocicatctl node status --socket /run/bird/bird.ctl -o json
 """
 )
-@click.option(
-    "--socket",
-    "path",
-    envvar="OCICAT_BIRD_SOCKET",
-    default="/run/ocicat/bird.ctl",
-    show_default=True,
-    show_envvar=True,
-    metavar="PATH",
-    help="BIRD's control socket.",
-)
+@arguments.socket("OCICAT_BIRD_SOCKET", "/run/ocicat/bird.ctl", "BIRD's control socket.")
 @click.option(
     "-o", "--output", type=click.Choice(("table", "json")), default="table", show_default=True
 )

@@ -6,14 +6,14 @@ It acts on the store that it is given.
 from collections.abc import Sequence
 from functools import partial
 
-from datamodel.errors import Invalid, OcicatError, Unavailable
+from datamodel.errors import Invalid
 from datastore.store import Store, settle
 from ocicatctl.entries import raise_for
 from ocicatctl.resources.change import Outcome, decide_delete, refusal
 from ocicatctl.resources.kinds import NODE, POOL
 from ocicatctl.resources.known import Known
 from ocicatctl.resources.manifest import Resource, Verb
-from ocicatctl.resources.outcome import Report
+from ocicatctl.resources.outcome import Report, one_by_one
 from ocicatctl.resources.pool_delete import Say, Sleep, delete_pool
 
 
@@ -26,21 +26,9 @@ async def delete(
     skip_not_exists: bool = False,
 ) -> Report:
     """Delete the resources in the order given; those that are refused are in the report."""
+    fine = {Outcome.DONE, Outcome.MISSING} if skip_not_exists else {Outcome.DONE}
     report = Report(Verb.DELETE, resources)
-    for i, resource in enumerate(resources):
-        try:
-            outcome = await _delete(store, resource, say, sleep)
-        except Unavailable as error:
-            report.wrong.append(str(error))
-            break  # the next one would wait as long for the same answer
-        except OcicatError as error:
-            report.wrong += str(error).splitlines()
-            continue
-        if outcome is Outcome.DONE or (outcome is Outcome.MISSING and skip_not_exists):
-            report.done.append(i)
-        else:
-            report.wrong.append(f"{outcome.value}: {resource.title}")
-    return report
+    return await one_by_one(report, lambda resource: _delete(store, resource, say, sleep), fine)
 
 
 async def _delete(store: Store, resource: Resource, say: Say, sleep: Sleep) -> Outcome:

@@ -1,11 +1,13 @@
 """What a command says about what it did, in calicoctl's words.
 
-Pure: no I/O.
+No I/O of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from dataclasses import dataclass, field
 
+from datamodel.errors import OcicatError, Unavailable
+from ocicatctl.resources.change import Outcome
 from ocicatctl.resources.manifest import Resource, Verb
 
 
@@ -52,3 +54,29 @@ class Report:
     def _kind(self) -> str:
         kinds = {resource.kind.name for resource in self.resources}
         return kinds.pop() if len(kinds) == 1 else ""
+
+
+async def one_by_one(
+    report: Report, act: Callable[[Resource], Awaitable[Outcome]], fine: Container[Outcome]
+) -> Report:
+    """Do something with each of the report's resources; what went wrong with one stops no other.
+
+    Args:
+        report: told how each went.
+        act: does it.
+        fine: which outcomes count as done.
+    """
+    for i, resource in enumerate(report.resources):
+        try:
+            outcome = await act(resource)
+        except Unavailable as error:
+            report.wrong.append(str(error))
+            break  # the next one would wait as long for the same answer
+        except OcicatError as error:
+            report.wrong += str(error).splitlines()
+            continue
+        if outcome in fine:
+            report.done.append(i)
+        else:
+            report.wrong.append(f"{outcome.value}: {resource.title}")
+    return report

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from datamodel.errors import OcicatError, Unavailable
 from datamodel.pool import Network, Pool
 from datastore import keys
 from datastore.codec import Stamp
@@ -19,7 +18,7 @@ from ocicatctl.resources.change import Outcome, decide_write
 from ocicatctl.resources.kinds import POOL
 from ocicatctl.resources.known import Known
 from ocicatctl.resources.manifest import Resource, Verb
-from ocicatctl.resources.outcome import Report
+from ocicatctl.resources.outcome import Report, one_by_one
 from ocicatctl.resources.pools import mistakes_beside
 from ocicatctl.resources.rules import pool_of
 
@@ -50,22 +49,13 @@ async def write(
         known.take(await store.read(keys.POOLS))
         blocks = await _blocks(store)
         raise_for(_pool_mistakes(verb, pools, known, blocks))
-    report = Report(verb, resources)
-    for i, resource in enumerate(resources):
+
+    async def write_one(resource: Resource) -> Outcome:
         decide = partial(_decide, verb, resource, stamp(), known, blocks)
-        try:
-            outcome = await settle(store, known, decide)
-        except Unavailable as error:
-            report.wrong.append(str(error))
-            break  # the next one would wait as long for the same answer
-        except OcicatError as error:
-            report.wrong += str(error).splitlines()
-            continue
-        if outcome is Outcome.DONE or (outcome is Outcome.EXISTS and skip_exists):
-            report.done.append(i)
-        else:
-            report.wrong.append(f"{outcome.value}: {resource.title}")
-    return report
+        return await settle(store, known, decide)
+
+    fine = {Outcome.DONE, Outcome.EXISTS} if skip_exists else {Outcome.DONE}
+    return await one_by_one(Report(verb, resources), write_one, fine)
 
 
 async def _blocks(store: Store) -> list[Network]:

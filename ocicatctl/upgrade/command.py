@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from datamodel.attachment import NAME
+from ocicatctl import arguments
 from ocicatctl.upgrade.host_local import DATA_DIR
 
 
@@ -71,20 +72,12 @@ Exit status: 0 done, 1 not done (mend what it names, then call it again), 2 wron
     show_default=True,
     help="With --finish: where the runtime finds its configurations.",
 )
-@click.option(
-    "--socket",
-    envvar="OCICAT_IPAM_SOCKET",
-    default="/run/ocicat/ipamd.sock",
-    show_default=True,
-    show_envvar=True,
-    metavar="PATH",
-    help="Socket of this node's ipamd.",
-)
+@arguments.ipamd_socket
 @click.option("--dry-run", "is_trial", is_flag=True, help="Only say what would be done.")
 @click.option("--reserve", "only_reserves", is_flag=True, help="Only make the IPReservation.")
 @click.option("--finish", "finishes", is_flag=True, help="Remove what host-local has left.")
 def host_local(
-    is_trial: bool, only_reserves: bool, finishes: bool, conf: Path | None, **where: Any
+    is_trial: bool, only_reserves: bool, finishes: bool, conf: Path | None, path: str, **where: Any
 ) -> None:
     """Have ipamd hold the addresses that host-local has given to this node's live pods.
 
@@ -101,7 +94,7 @@ def host_local(
     from ocicatctl.upgrade import finish as ending
     from ocicatctl.upgrade import takeover
 
-    places = takeover.Places(conf=conf, **where)
+    places = takeover.Places(conf=conf, socket=path, **where)
     if finishes:
         ending.finish(places, _say)
     elif only_reserves:
