@@ -6,6 +6,7 @@ With real processes. ``tests/contract/test_etcd.py`` says the same of the store'
 import contextlib
 import itertools
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -20,12 +21,13 @@ import pytest
 from datamodel.pool import Pool
 from datastore import codec, keys
 from datastore.config import EtcdConfig
+from ipam_api import ipam_pb2
 from tests.consistency import assert_consistent
 from tests.etcd_proxy import EtcdProxy, LoopThread
 from tests.etcd_server import Certificates, EtcdServer, make_certificates, members
 from tests.faults.node import PACE, DirectStore, Node, handle_of, held_in
 from tests.ipam import STAMP
-from tests.ipamd_process import IpamdProcess
+from tests.ipamd_process import IpamdProcess, allocate_request
 
 IN_FLIGHT = 64
 # The first address of a node's own block comes at once; a change of leader takes a second or two.
@@ -254,6 +256,25 @@ def test_what_a_frozen_etcd_carries_out_late_is_taken_back(undo, loop, own_etcd)
 
     assert told.startswith("etcd")
     node.check()
+
+
+def test_asked_to_end_ipamd_finishes_what_is_in_flight(own_etcd):
+    with IpamdProcess([own_etcd.endpoint]) as ipamd:
+        process, stub = ipamd.process, ipamd.stub
+        assert process is not None
+        own_etcd.freeze()
+        try:
+            asked = stub.Allocate.future(allocate_request("c1"), timeout=10)
+            stub.Status(ipam_pb2.StatusRequest(), timeout=5)  # taken after the other one
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(grpc.RpcError):  # then it takes no more requests
+                while stub.Status(ipam_pb2.StatusRequest(), timeout=5):
+                    pass
+        finally:
+            own_etcd.thaw()
+
+        assert asked.result().addresses
+        assert process.wait(timeout=20) == 0
 
 
 def test_an_etcd_that_is_killed_and_started_keeps_its_node(undo, loop, own_etcd):
