@@ -122,7 +122,10 @@ def check(
         if r.version != version
     ]
     if not cluster.is_locked:
-        doubts.append("datastore: is not locked (datastoreReady is true); lock it or use --force")
+        doubts.append(
+            "datastore: is not locked (datastoreReady is true); "
+            "lock it with calicoctl datastore migrate lock, or use --force"
+        )
     if fatal:
         raise Invalid("\n".join(fatal))
     if doubts and not is_forced:

@@ -146,7 +146,8 @@ def test_another_version_and_an_open_datastore_need_force():
 
     assert str(refused.value).splitlines() == [
         "report r.json: was made by version v3.31.0, this is 0.1.0; use --force",
-        "datastore: is not locked (datastoreReady is true); lock it or use --force",
+        "datastore: is not locked (datastoreReady is true); "
+        "lock it with calicoctl datastore migrate lock, or use --force",
     ]
     assert len(check([read(version="v3.31.0")], is_open, "0.1.0", is_forced=True)) == 2
 
