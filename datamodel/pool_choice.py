@@ -12,6 +12,8 @@ from datamodel.errors import Invalid
 from datamodel.pool import Pool
 from datamodel.selector import parse
 
+WORKLOAD = "Workload"  # what pods need a pool to be for
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -19,7 +21,7 @@ class Wanted:
 
     version: int  # the family, 4 or 6
     names: tuple[str, ...] = ()  # names or CIDRs in order of preference; none: any that selects
-    use: str = "Workload"
+    use: str = WORKLOAD
     namespace_labels: Mapping[str, str] = field(default_factory=dict)  # none without a namespace
     node_labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -47,7 +49,7 @@ def choose_pools(pools: Sequence[Pool], wanted: Wanted) -> tuple[list[Pool], lis
         named = [_named(name, wanted.version, pools) for name in wanted.names]
         candidates = [(pool, list[str]()) for pool in dict.fromkeys(named)]
     else:
-        candidates = [(pool, [*_closed(pool), *_unselected(pool, wanted)]) for pool in family]
+        candidates = [(pool, [*closed(pool), *_unselected(pool, wanted)]) for pool in family]
     chosen, rejected = [], []
     for pool, reasons in candidates:
         if wanted.use not in pool.allowed_uses:
@@ -59,7 +61,7 @@ def choose_pools(pools: Sequence[Pool], wanted: Wanted) -> tuple[list[Pool], lis
     return chosen, rejected
 
 
-def _closed(pool: Pool) -> list[str]:
+def closed(pool: Pool) -> list[str]:
     """Why nobody gets a new address of the pool, even if asked for by name."""
     facts = {
         "is disabled": pool.disabled,
@@ -86,7 +88,7 @@ def _unselected(pool: Pool, wanted: Wanted) -> list[str]:
 
 
 def _named(name: str, version: int, pools: Sequence[Pool]) -> Pool:
-    enabled = [p for p in pools if p.cidr.version == version and not _closed(p)]
+    enabled = [p for p in pools if p.cidr.version == version and not closed(p)]
     for pool in enabled:
         if _is(pool, name):
             return pool

@@ -13,7 +13,7 @@ from datamodel import refusal
 from datamodel.block import Address, Block
 from datamodel.errors import Exhausted, Invalid, Unavailable
 from datamodel.pool import MAX_SKIPPED, Network, Pool
-from datamodel.pool_choice import Wanted, choose_pools
+from datamodel.pool_choice import WORKLOAD, Wanted, choose_pools, closed
 from datastore import keys
 from ipamd.draft import Draft, Unknown
 from ipamd.foreign_blocks import borrow, reclaim
@@ -67,15 +67,21 @@ def block_of(draft: Draft, address: Address, is_recovery: bool) -> Block:
     As in Calico, neither selectors nor reservations nor the limit of blocks matter.
 
     Raises:
-        Invalid: no enabled pool has the address, or its block is not ours and affinity strict.
+        Invalid: no enabled pool for workloads has the address, or its block is not ours and
+            affinity strict.
         Unknown: the block must be read first.
     """
     known = draft.known
     pools = [p for p in known.pools if p.cidr.version == address.version and address in p.cidr]
-    pool = next((p for p in pools if is_recovery or not p.disabled), None)
+    pool = next((p for p in pools if is_recovery or not closed(p)), None)
     if pool is None:
-        enabled = ", ".join(str(p) for p in known.pools if not p.disabled) or "none"
+        enabled = ", ".join(str(p) for p in known.pools if not closed(p)) or "none"
         raise Invalid(f"address {address}: is in no enabled pool; the enabled pools are {enabled}")
+    if WORKLOAD not in pool.allowed_uses and not is_recovery:
+        raise Invalid(
+            f"address {address}: {pool} is for {', '.join(pool.allowed_uses)} only; "
+            "ask for an address of another pool"
+        )
     cidr = pool.block_of(address)
     _expect_to_stay(draft)
     block = draft.block(cidr)

@@ -79,6 +79,18 @@ def test_certain_addresses_are_granted_whatever_is_reserved():
     assert isinstance(refused, Exhausted)
 
 
+def test_a_certain_address_is_not_taken_from_a_pool_for_other_uses():
+    stored = a_store(FOUR, a_pool("tunnels", "10.1.0.0/24", allowed_uses=("Tunnel",)))
+
+    _, [refused] = settled(stored, an_allocate(addresses=(ip_address("10.1.0.5"),)))
+
+    assert isinstance(refused, Invalid)
+    assert str(refused) == (
+        "address 10.1.0.5: pool tunnels (10.1.0.0/24) is for Tunnel only; "
+        "ask for an address of another pool"
+    )
+
+
 def test_a_certain_address_must_be_in_an_enabled_pool():
     stored = a_store(FOUR, a_pool("off", "10.1.0.0/24", disabled=True))
 
