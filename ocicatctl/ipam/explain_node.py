@@ -35,7 +35,7 @@ def explain_node(request: Request, found: Next) -> Document:
         Invalid: a pool that is asked for by name does not exist.
     """
     chosen, rejected = request.pools
-    config = request.plan.config
+    config = None if request.plan.wrong_config else request.plan.config
     verdicts = [(pool, "") for pool in chosen] + [(r.pool, r.reason) for r in rejected]
     named = {pool.name for pool, _ in verdicts}
     inside = [pool for pool, _ in verdicts]
@@ -43,10 +43,10 @@ def explain_node(request: Request, found: Next) -> Document:
     return {
         "node": request.node.name,
         "family": f"IPv{request.version}",
-        "strictAffinity": config.strict_affinity,
-        "autoAllocateBlocks": config.auto_allocate_blocks,
+        "strictAffinity": config and config.strict_affinity,
+        "autoAllocateBlocks": config and config.auto_allocate_blocks,
         "blocksOwned": request.owned,
-        "blockLimit": config.block_limit,
+        "blockLimit": config and config.block_limit,
         "pools": [_pool(request, pool, reason) for pool, reason in verdicts],
         "poolsNotAskedFor": [
             pool.name
@@ -136,12 +136,7 @@ def node_text(document: Document) -> str:
 
 
 def _lines(document: Document) -> Iterator[str]:
-    strict = "strict affinity" if document["strictAffinity"] else "borrowing allowed"
-    claims = "" if document["autoAllocateBlocks"] else ", claims no blocks (auto_allocate_blocks)"
-    yield (
-        f"Node {document['node']}, {document['family']}: {strict}{claims}, "
-        f"{document['blocksOwned']} of at most {document['blockLimit']} blocks"
-    )
+    yield f"Node {document['node']}, {document['family']}: {_rules(document)}"
     for pool in document["pools"]:
         verdict = "serves" if pool["serves"] else f"does not serve: {pool['reason']}"
         claimed = f"{pool['blocksClaimed']:.5g} of {pool['blocks']:.5g} blocks claimed"
@@ -154,6 +149,15 @@ def _lines(document: Document) -> Iterator[str]:
         yield from (f"    {_block_line(block)}" for block in document["otherBlocks"])
     yield f"  next address: {document['next']['text']}"
     yield from (f"    {reason}" for reason in document["next"]["reasons"])
+
+
+def _rules(document: Mapping[str, Any]) -> str:
+    if document["blockLimit"] is None:
+        return "IPAM config cannot be read"
+    strict = "strict affinity" if document["strictAffinity"] else "borrowing allowed"
+    claims = "" if document["autoAllocateBlocks"] else ", claims no blocks (auto_allocate_blocks)"
+    owned = f"{document['blocksOwned']} of at most {document['blockLimit']} blocks"
+    return f"{strict}{claims}, {owned}"
 
 
 def _block_line(block: Mapping[str, Any]) -> str:

@@ -72,6 +72,7 @@ def show(
     now = datetime.now(UTC)
     if show_configuration:
         plan = Plan.of(with_store(_read_config).entries, now)
+        raise_for(plan.mistakes)
         shown = configuration(plan.config)
     elif address is not None:
         found = address

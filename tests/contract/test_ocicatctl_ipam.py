@@ -361,6 +361,17 @@ def test_explain_of_what_is_not_there_has_status_1(ctl, line, words):
     assert done.stderr.startswith(f"ocicatctl: {words}")
 
 
+async def test_of_a_config_that_cannot_be_read_nothing_is_claimed(ctl, store):
+    await store.commit(Change(put={keys.IPAM_CONFIG: b'{"strict_affinity":"yes"}'}))
+
+    shown, explained = ctl("show --show-configuration"), ctl("explain --node node-1")
+
+    assert (shown.stdout, shown.returncode, explained.returncode) == ("", 1, 1)
+    assert explained.stdout.startswith("Node node-1, IPv4: IPAM config cannot be read\n")
+    for done in (shown, explained):
+        assert done.stderr.startswith(f"ocicatctl: etcd key {keys.IPAM_CONFIG}: strict_affinity")
+
+
 async def test_a_spoilt_value_is_named_and_the_rest_is_told(ctl, store):
     await store.commit(Change(put={keys.pool("bad"): b"{}"}))
 
