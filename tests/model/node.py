@@ -93,8 +93,17 @@ class Ipamd:
             tasks.create_task(self.mirror.run())
             tasks.create_task(self.allocator.run())
             tasks.create_task(self.reconciler.run())
+            tasks.create_task(self._register_again())
             with contextlib.suppress(Exhausted):
                 await _until_done(lambda: self.allocator.submit(Prepare(), timeout_s=60))
+
+    async def _register_again(self) -> None:
+        registered_in = 0
+        while True:
+            if (restorations := self.mirror.restorations) != registered_in:
+                await _until_done(self._registration.register)
+                registered_in = restorations
+            await asyncio.sleep(1)
 
     async def kill(self) -> None:
         self.is_alive = False

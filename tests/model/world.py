@@ -40,6 +40,7 @@ class World:
         self.leaving: set[str] = set()
         self.departed: set[str] = set()  # deleted, and not registered again
         self.asked: dict[str, set[Address]] = {}  # handle -> the very addresses it ever wanted
+        self.families: dict[str, set[int]] = {}  # handle -> those it ever wanted
         self._store = store
         self._clock = clock
         self._sequences: dict[str, int] = {}  # block key -> the highest that was ever stored
