@@ -162,8 +162,11 @@ class Allocator:
     async def _answer(self, batch: list[_Waiting]) -> None:
         requests = [waiting.request for waiting in batch]
         outcomes: list[Outcome]
+        epoch = self._store.epoch
         try:
             outcomes = await self._settle(requests)
+            if self._store.epoch != epoch:  # whose restored blocks nobody has compared yet
+                raise Unavailable("etcd: turned out to be another one, or restored; try again")
         except OcicatError as error:
             outcomes = [error] * len(batch)
             self._is_in_doubt = self._is_in_doubt or isinstance(error, Unavailable)

@@ -49,6 +49,20 @@ class CountingStore(MemoryStore):
         return await super().commit(change)
 
 
+class RestoredStore(MemoryStore):
+    """Is set back just before our next commit reaches it."""
+
+    def __init__(self):
+        super().__init__()
+        self.next_revision = 0
+
+    async def commit(self, change):
+        revision, self.next_revision = self.next_revision, 0
+        if revision:
+            self.restore(revision)
+        return await super().commit(change)
+
+
 class ContendedStore(MemoryStore):
     """Somebody else writes just before our next commits reach the store."""
 
@@ -663,3 +677,20 @@ async def test_a_full_pool_is_looked_at_again_after_a_while():
         granted = await node.submit(an_allocate("c2", "p2"))
 
     assert granted.grants[0].block == pool.cidr
+
+
+async def test_what_only_a_restored_store_has_granted_is_not_answered():
+    """Its answer is the first sign that there is nothing to rely on that was known before."""
+    store = await filled(RestoredStore(), a_store(a_pool(cidr="10.0.0.0/24")))
+    async with serving(store) as ipamd:
+        await ipamd.submit(an_allocate("c1", "web-1"))
+        backup = store.revision
+        await store.commit(Change(put={"/calico/other": b""}))
+        store.next_revision = backup
+
+        with pytest.raises(Unavailable, match="another one"):
+            await ipamd.submit(an_allocate("c2", "web-2"))
+
+        await ipamd.submit(a_release("c2", "web-2"))
+        assert handle_key("c2") not in await content(store)
+    assert_consistent(await content(store))
