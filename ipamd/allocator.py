@@ -15,7 +15,7 @@ from datamodel.block import Address
 from datamodel.errors import OcicatError, Unavailable
 from datastore import keys
 from datastore.mirror import Mirror
-from datastore.store import MAX_OPERATIONS, Store, settle
+from datastore.store import MAX_OPERATIONS, Decision, Store, settle
 from ipamd.decision import decide
 from ipamd.facts import Facts
 from ipamd.known import owned
@@ -48,6 +48,7 @@ class Allocator:
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()
         self._deciding: list[_Waiting] = []
+        self._deciding_in = store.epoch
         self._wake = asyncio.Event()
         self._facts = Facts(mirror)
         self._opened_for: int | None = None
@@ -146,6 +147,7 @@ class Allocator:
 
     def _next_batch(self) -> list[_Waiting]:
         """Take what may be decided now; a transaction has room for fewer than that."""
+        self._deciding_in = self._store.epoch
         batch: list[_Waiting] = []
         held_back: list[_Waiting] = []
         while self._waiting and len(batch) < MAX_OPERATIONS:
@@ -162,11 +164,9 @@ class Allocator:
     async def _answer(self, batch: list[_Waiting]) -> None:
         requests = [waiting.request for waiting in batch]
         outcomes: list[Outcome]
-        epoch = self._store.epoch
         try:
             outcomes = await self._settle(requests)
-            if self._store.epoch != epoch:  # whose restored blocks nobody has compared yet
-                raise Unavailable("etcd: turned out to be another one, or restored; try again")
+            self._check_epoch()
         except OcicatError as error:
             outcomes = [error] * len(batch)
             self._is_in_doubt = self._is_in_doubt or isinstance(error, Unavailable)
@@ -209,7 +209,19 @@ class Allocator:
         return outcomes
 
     async def _decide_and_write(self, requests: Sequence[Request]) -> list[Outcome]:
-        return await settle(self._store, self._facts, lambda: decide(self._view(), requests))
+        return await settle(self._store, self._facts, lambda: self._decide(requests))
+
+    def _decide(self, requests: Sequence[Request]) -> Decision[list[Outcome]]:
+        self._check_epoch()
+        return decide(self._view(), requests)
+
+    def _check_epoch(self) -> None:
+        """Stop where an answer shows that the store is not the one in which we may decide.
+
+        What it holds was not compared with the kernel: a link may have what it calls free.
+        """
+        if self._store.epoch != self._deciding_in:
+            raise Unavailable("etcd: turned out to be another one, or restored; try again")
 
     def _view(self) -> View:
         return View(

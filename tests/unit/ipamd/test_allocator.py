@@ -694,3 +694,18 @@ async def test_what_only_a_restored_store_has_granted_is_not_answered():
         await ipamd.submit(a_release("c2", "web-2"))
         assert handle_key("c2") not in await content(store)
     assert_consistent(await content(store))
+
+
+async def test_what_a_restored_store_lacks_is_not_given_to_somebody_else():
+    """That a comparison fails is its first sign; what it holds now is no reason to go on."""
+    store = await filled(RestoredStore(), a_store(a_pool(cidr="10.0.0.0/24")))
+    async with serving(store) as ipamd:
+        await ipamd.submit(an_allocate("c1", "web-1"))
+        backup = store.revision
+        await ipamd.submit(an_allocate("c2", "web-2"))
+        store.next_revision = backup
+
+        with pytest.raises(Unavailable, match="another one"):
+            await ipamd.submit(an_allocate("c3", "web-3"))
+
+        assert handle_key("c3") not in await content(store)
