@@ -1,40 +1,60 @@
 """An event loop whose clock jumps instead of waiting: a test with pauses in it takes no time.
 
-For code that talks to nothing outside the process; it would not wait for a real answer.
+It cannot know of answers from outside the process: who waits for such tells it so.
 """
 
 import asyncio
 import functools
 import selectors
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+PATIENCE_S = 30.0  # of real time, for one answer from outside
+
 
 class _JumpingSelector(selectors.DefaultSelector):
     """Where others wait for the next timer, it only looks and lets the clock jump there."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_awaited: Callable[[], bool]) -> None:
         super().__init__()
         self.now = 0.0
+        self._is_awaited = is_awaited
+        self._waits_since = 0.0
 
     def select(self, timeout: float | None = None) -> list[Any]:
         ready = super().select(0)
         if ready:
+            self._waits_since = 0.0
+        if ready or timeout == 0:
             return ready
+        if self._is_awaited():
+            return self._wait(timeout)
+        self._waits_since = 0.0
         if timeout is None:
             raise RuntimeError("everybody waits for somebody else")
         self.now += timeout
         return ready
 
+    def _wait(self, timeout: float | None) -> list[Any]:
+        """Wait as others do for what comes from outside."""
+        begun = time.monotonic()
+        self._waits_since = self._waits_since or begun
+        if begun - self._waits_since > PATIENCE_S:
+            raise RuntimeError("nothing comes from outside that is waited for")
+        ready = super().select(PATIENCE_S if timeout is None else min(timeout, PATIENCE_S))
+        self.now += time.monotonic() - begun
+        return ready
+
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """See the module."""
+    """See the module. ``is_awaited`` tells whether somebody waits for an answer from outside."""
 
-    def __init__(self) -> None:
-        self._clock = _JumpingSelector()
+    def __init__(self, is_awaited: Callable[[], bool] = lambda: False) -> None:
+        self._clock = _JumpingSelector(is_awaited)
         super().__init__(self._clock)
 
     def time(self) -> float:

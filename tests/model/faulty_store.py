@@ -5,7 +5,6 @@ the store carries the commit out all the same, if its comparisons still hold.
 """
 
 import asyncio
-import contextlib
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from enum import Enum
@@ -32,7 +31,6 @@ class Wire:
     def __init__(self, random: Random, pauses: Sequence[float]) -> None:
         self.random = random
         self.counts: Counter[str] = Counter()
-        self.epoch = 0  # on top of the store's own
         self._pauses = pauses
         self._late: set[asyncio.Task[None]] = set()
         self._broken = asyncio.Event()  # set, and replaced, when every watch ends
@@ -82,41 +80,37 @@ class FaultyStore:
     ) -> None:
         self.faults: deque[Fault] = deque()
         self.is_silent = False  # nothing is answered, nothing arrives
-        self.in_flight = 0
+        self.epoch = store.epoch  # as the last answer showed it
         self._store = store
         self._wire = wire
         self._overtake = overtake
         # Called with every change before it is sent.
         self.inspect: Callable[[Change], None] = lambda change: None
 
-    @property
-    def epoch(self) -> int:
-        return self._store.epoch + self._wire.epoch
-
     async def read(self, *ranges: str, keys_only: bool = False) -> Snapshot:
-        with self._under_way():
-            await self._wire.pause()
-            self._check()
-            answer = await self._store.read(*ranges, keys_only=keys_only)
-            await self._wire.pause()
-            self._check()
-            return answer
+        await self._wire.pause()
+        self._check()
+        answer = await self._store.read(*ranges, keys_only=keys_only)
+        await self._wire.pause()
+        self._check()
+        self.epoch = self._store.epoch
+        return answer
 
     async def commit(self, change: Change) -> Committed | Rejected:
         self.inspect(change)
-        with self._under_way():
-            fault = self.faults.popleft() if self.faults else None
-            try:
-                await self._wire.pause()
-            except asyncio.CancelledError:  # the client was killed while it was sending
-                if self._wire.random.random() < 0.7:
-                    self._send_later(change, self._wire.random.choice((0, 0.1, 5, 40)))
-                raise
-            self._check()
-            answer = await self._commit(change, fault)
+        fault = self.faults.popleft() if self.faults else None
+        try:
             await self._wire.pause()
-            self._check()
-            return answer
+        except asyncio.CancelledError:  # the client was killed while it was sending
+            if self._wire.random.random() < 0.7:
+                self._send_later(change, self._wire.random.choice((0, 0.1, 5, 40)))
+            raise
+        self._check()
+        answer = await self._commit(change, fault)
+        await self._wire.pause()
+        self._check()
+        self.epoch = self._store.epoch
+        return answer
 
     async def _commit(self, change: Change, fault: Fault | None) -> Committed | Rejected:
         random = self._wire.random
@@ -187,11 +181,3 @@ class FaultyStore:
     def _check_watch(self) -> None:
         if self.is_silent:
             raise Doubt("faulty store: nothing is answered")
-
-    @contextlib.contextmanager
-    def _under_way(self):
-        self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
