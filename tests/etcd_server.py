@@ -21,6 +21,9 @@ from datastore.config import EtcdConfig
 
 START_TIMEOUT_S = 15.0
 _BIND_ATTEMPTS = 5
+_random = (
+    random.SystemRandom()
+)  # hypothesis seeds the other one: all runs would have the same ports
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,7 +250,7 @@ def free_ports(n: int) -> list[int]:
     """
     found: list[int] = []
     while len(found) < n:
-        port = random.randrange(10_000, 32_000)
+        port = _random.randrange(10_000, 32_000)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):

@@ -75,6 +75,7 @@ class EtcdHost:
         self.server = EtcdServer(flags=_FLAGS)  # of another cluster id, as its peer port is another
         self.server.client_port = port
         self._start()
+        assert self.server.client_port == port, "somebody took the port meanwhile"
 
     def _end(self) -> None:
         self._channel.close()
