@@ -37,7 +37,7 @@ def cmd_add(args: CmdArgs, parts: Parts) -> tuple[PodNet, Callable[[], None]]:
         undo.callback(quietly, _give_back, args, parts, allocation, was_spooled)
         # Runs before the address is given back: nothing may use it any more by then.
         undo.callback(quietly, dataplane.delete_named, links.host.name, links.alias)
-        prepared = plan(links, (), forwards)
+        prepared = plan(links, (), forwards, families=(4,))
         dataplane.setup(prepared, netns_fd)
         allocated = allocation.wait()
         network = plan(links, allocated.addresses, forwards)

@@ -1,41 +1,39 @@
 """Makes the kernel look like ``podnet`` says, reads it back, and takes it away again.
 
-Edge: netlink (pyroute2) and /proc/sys. Everything is done by link index of a link whose alias was
-checked: a link that is somebody else's is never touched.
+Edge: netlink and /proc/sys. Everything is done by link index of a link whose alias was checked: a
+link that is somebody else's is never touched. Netlink calls block in the kernel, and each function
+works in the network namespace that the thread is in, which is the host's.
 """
 
 import contextlib
 import errno
-import fcntl
-import os
-import socket
-import struct
-import threading
+import logging
 import time
-from collections.abc import Iterator
-from ipaddress import IPv4Interface
-from typing import Any
+from collections.abc import Callable, Iterator
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
-from cni_plugin import netns
-from cni_plugin.podnet import LINK_GROUP, Neighbour, PodNet, Route, Side
-from datamodel.attachment import ALIAS_PREFIX, Attachment, LinkOwner, parse_alias
+from cni_plugin import netns, rtnetlink
+from cni_plugin.netlink import Netlink, Refused
+from cni_plugin.observe import find_link, link_state, main_routes, observe_side, our_links
+from cni_plugin.podnet import LINK_GROUP, PodNet, Side
+from cni_plugin.rtnetlink import AF_INET, AF_INET6, Link, NewLink
+from cni_plugin.sysctl import has_ipv6, write_sysctl
+from datamodel.attachment import Attachment, LinkOwner, parse_alias
 from datamodel.errors import Invalid, OcicatError, Unavailable
 
-RTPROT_BOOT = 3  # Calico's for pod routes; `ip route` leaves it out
-NUD_PERMANENT = 0x80
-IFF_UP = 1
-IFF_RUNNING = 0x40
-SIOCGIFFLAGS = 0x8913
+log = logging.getLogger(__name__)
+
 RUNNING_TIMEOUT_S = 2.5  # as the reference bridge plugin waits
+RUNNING_POLL_S = 0.0005
+# What we set below net/ipv4/conf, by its number in <linux/ip.h>.
+IPV4_CONF = {"forwarding": 1, "proxy_arp": 3, "route_localnet": 26}
+
+DeleteLink = Callable[[int], bool]  # by index; tells whether there was such a link
 
 
 class LinkTaken(Invalid):
     """A link of the wanted name is there. ``owner`` is who its alias names, if it is ours."""
 
-    def __init__(self, name: str, alias: str, group: int | None) -> None:
+    def __init__(self, name: str, alias: str, group: int) -> None:
         super().__init__(
             f"link {name}: exists and is {alias or 'not made by us'}; remove it if nobody uses it"
         )
@@ -58,33 +56,20 @@ class PodLinkExists(Invalid):
     """The pod has an interface of the name CNI_IFNAME already."""
 
 
-_thread = threading.local()
-
-
-def _host() -> IPRoute:
-    """This thread's netlink socket in the host's namespace; kept, since opening one takes 1 ms."""
-    if not hasattr(_thread, "host"):
-        _thread.host = IPRoute()
-    host: IPRoute = _thread.host
-    return host
-
-
-@contextlib.contextmanager
-def _pod(netns_fd: int) -> Iterator[IPRoute]:
-    """Be in the pod's namespace, with a netlink socket that belongs to it."""
-    with netns.entered(netns_fd), IPRoute() as pod:
-        yield pod
-
-
 @contextlib.contextmanager
 def _kernel(what: str) -> Iterator[None]:
     """Name the object in what the kernel refuses."""
     try:
         yield
-    except NetlinkError as error:
-        raise Unavailable(f"{what}: the kernel refuses: {os.strerror(error.code)}") from error
+    except Refused as error:
+        raise Unavailable(
+            f"{what}: the kernel refuses {error.request.what}: {error.strerror}"
+        ) from error
     except OSError as error:
-        raise Unavailable(f"{what}: {error.strerror or error}") from error
+        raise Unavailable(f"{what}: {error.filename or ''} {error.strerror or error}") from error
+
+
+# ---- making ------------------------------------------------------------------------------------
 
 
 def create_pair(network: PodNet, netns_fd: int) -> int:
@@ -98,226 +83,252 @@ def create_pair(network: PodNet, netns_fd: int) -> int:
         PodLinkExists: the pod has one.
     """
     host, pod = network.host, network.pod
-    mtu = {} if host.mtu is None else {"mtu": host.mtu}
-    try:
-        _host().link(
-            "add",
-            kind="veth",
-            ifname=host.name,
-            address=host.mac,
-            group=LINK_GROUP,
-            **mtu,
-            peer={"ifname": pod.name, "address": pod.mac, "net_ns_fd": netns_fd, **mtu},
-        )
-    except NetlinkError as error:
-        if error.code != errno.EEXIST:
+    pair = rtnetlink.create_veth(
+        NewLink(host.name, host.mac, host.mtu, LINK_GROUP),
+        NewLink(pod.name, pod.mac, pod.mtu),
+        netns_fd,
+    )
+    with Netlink() as netlink:
+        try:
+            netlink.execute(pair)
+        except Refused as error:
+            if error.errno == errno.EEXIST:
+                raise _who_is_there(netlink, host.name, pod.name) from error
             raise Unavailable(
-                f"veth pair {host.name}–{pod.name}: the kernel refuses: {os.strerror(error.code)}"
+                f"{pair.what}: the kernel refuses to make it: {error.strerror}"
             ) from error
-        raise _who_is_there(host.name, pod.name) from error
-    try:
-        with _kernel(f"link {host.name}"):
-            index = socket.if_nametoindex(host.name)
-            _host().link("set", index=index, ifalias=network.alias, state="up")
-            return index
-    except OcicatError:
-        delete_named(host.name, "")  # nobody else would know whose it is
-        raise
+        try:
+            with _kernel(f"link {host.name}"):
+                index = link_state(netlink, host.name).index
+                _expect_nothing_of(host.name)
+                netlink.execute(rtnetlink.set_link(index, alias=network.alias, is_up=True))
+                return index
+        except OcicatError:
+            delete_named(host.name, "")  # nobody else would know whose it is
+            raise
 
 
-def _who_is_there(host_name: str, pod_name: str) -> Invalid:
-    link = _link(_host(), host_name)
+def _expect_nothing_of(name: str) -> None:
+    """Heed no router advertisements of the pod, and do not ask it whether it has our addresses.
+
+    As in Calico no ADD fails over it.
+    """
+    if has_ipv6():
+        for key in ("accept_ra", "accept_dad"):
+            try:
+                write_sysctl(f"net/ipv6/conf/{name}/{key}", "0")
+            except OSError as error:
+                log.warning("link %s: %s cannot be set: %s", name, key, error)
+
+
+def _who_is_there(netlink: Netlink, host_name: str, pod_name: str) -> Invalid:
+    with _kernel(f"link {host_name}"):
+        link = find_link(netlink, host_name)
     if link is None:
         return PodLinkExists(
             f"CNI_IFNAME {pod_name}: the container has an interface of that name already"
         )
-    return LinkTaken(host_name, _alias(link), link.get_attr("IFLA_GROUP"))
-
-
-def _link(ip: IPRoute, name: str) -> Any | None:
-    try:
-        return ip.link("get", ifname=name)[0]
-    except NetlinkError as error:
-        if error.code == errno.ENODEV:
-            return None
-        raise
+    return LinkTaken(host_name, link.alias, link.group)
 
 
 def setup(network: PodNet, netns_fd: int) -> None:
-    """Give both sides addresses, routes, neighbours and sysctls; the links exist already."""
-    with _pod(netns_fd) as pod, _kernel(f"interface {network.pod.name} of the container"):
-        index = socket.if_nametoindex(network.pod.name)
-        pod.link("set", index=index, state="up")
-        _setup_side(pod, index, network.pod)
-        _wait_until_running(network.pod.name)
-    with _kernel(f"link {network.host.name}"):
-        _setup_side(_host(), socket.if_nametoindex(network.host.name), network.host)
-        _wait_until_running(network.host.name)
+    """Give both sides addresses, routes, neighbours and sysctls; the links exist already.
+
+    Packets pass when this returns.
+
+    Raises:
+        Invalid: a route is there already, or IPv6 is needed and the kernel has none.
+    """
+    _check_families(network.pod)
+    host, pod = network.host, network.pod
+    with Netlink() as on_host:
+        # First the host: it heeds no router advertisement by the time the pod can send one.
+        with _kernel(f"link {host.name}"):
+            _write_sysctls(host)
+            _setup_side(on_host, host)
+        with _kernel(f"interface {pod.name} of the container"):
+            with netns.entered(netns_fd):
+                _write_sysctls(pod)
+                in_pod = Netlink()
+            with in_pod:
+                _setup_side(in_pod, pod)
+                _wait_until_running(in_pod, pod.name)
+        with _kernel(f"link {host.name}"):
+            _wait_until_running(on_host, host.name)
 
 
-def _wait_until_running(name: str) -> None:
+def _check_families(pod: Side) -> None:
+    if any(address.version == 6 for address in pod.addresses) and not has_ipv6():
+        raise Invalid(
+            "the kernel has no IPv6; boot it without ipv6.disable=1, or use no IPv6 addresses"
+        )
+
+
+def _write_sysctls(side: Side) -> None:
+    """Write those that netlink does not set."""
+    for path, value in side.sysctls:
+        if _ipv4_conf(side, path) is None and path != _proxy_delay(side):
+            write_sysctl(path, value)
+
+
+def _setup_side(netlink: Netlink, side: Side) -> None:
+    """Do all that netlink does, in one round trip."""
+    index = link_state(netlink, side.name).index
+    conf = {
+        number: int(value)
+        for path, value in side.sysctls
+        if (number := _ipv4_conf(side, path)) is not None
+    }
+    delays = [int(value) for path, value in side.sysctls if path == _proxy_delay(side)]
+    try:
+        netlink.execute(
+            rtnetlink.set_link(index, is_up=True, ipv4_conf=conf),
+            *(rtnetlink.set_proxy_delay(index, delay) for delay in delays),
+            *(rtnetlink.add_address(index, address) for address in side.addresses),
+            *(rtnetlink.put_neighbour(index, neighbour) for neighbour in side.neighbours),
+            *(rtnetlink.add_route(index, route) for route in side.routes),
+        )
+    except Refused as error:
+        if error.errno != errno.EEXIST or error.request.kind != rtnetlink.RTM_NEWROUTE:
+            raise
+        destination = error.request.what.removeprefix("route ")
+        raise Invalid(
+            f"route {destination}: exists already; see `ip route get {destination}` "
+            "for the link it leads to and remove it if nobody uses it"
+        ) from error
+
+
+def _ipv4_conf(side: Side, path: str) -> int | None:
+    """The number of a sysctl that is set with the link: who writes the file waits for others."""
+    directory, _, key = path.rpartition("/")
+    return IPV4_CONF.get(key) if directory == f"net/ipv4/conf/{side.name}" else None
+
+
+def _proxy_delay(side: Side) -> str:
+    """The path of the one that is set with the link's table of neighbours."""
+    return f"net/ipv4/neigh/{side.name}/proxy_delay"
+
+
+def _wait_until_running(netlink: Netlink, name: str) -> None:
     """Wait until packets pass: a link that is up drops them until the kernel has seen its carrier.
+
+    Asking for the link makes a kernel from 6.8 on look at once.
 
     Raises:
         TimeoutError: it has not in ``RUNNING_TIMEOUT_S``.
     """
     deadline = time.monotonic() + RUNNING_TIMEOUT_S
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        request = struct.pack("16sH14x", name.encode(), 0)
-        while True:
-            (flags,) = struct.unpack_from("H", fcntl.ioctl(probe, SIOCGIFFLAGS, request), 16)
-            if flags & IFF_RUNNING:
-                return
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"no carrier after {RUNNING_TIMEOUT_S:g} s")
-            time.sleep(0.0005)
+    while not link_state(netlink, name).is_running:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"no carrier after {RUNNING_TIMEOUT_S:g} s")
+        time.sleep(RUNNING_POLL_S)
 
 
-def _setup_side(ip: IPRoute, index: int, side: Side) -> None:
-    for path, value in side.sysctls:
-        write_sysctl(path, value)
-    for address in side.addresses:
-        ip.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
-    for route in side.routes:
-        _add_route(ip, index, route)
-    for neighbour in side.neighbours:
-        ip.neigh(
-            "replace",
-            ifindex=index,
-            dst=neighbour.address,
-            lladdr=neighbour.mac,
-            state=NUD_PERMANENT,
-        )
+# ---- finding and deleting ----------------------------------------------------------------------
 
 
-def _add_route(ip: IPRoute, index: int, route: Route) -> None:
-    where = {"gateway": route.via} if route.via else {"scope": "link"}
-    try:
-        ip.route("add", dst=route.destination, oif=index, proto=RTPROT_BOOT, **where)
-    except NetlinkError as error:
-        if error.code != errno.EEXIST:
-            raise
-        raise Invalid(
-            f"route {route.destination}: exists already; see `ip route get {route.destination}` "
-            "for the link it leads to and remove it if nobody uses it"
-        ) from error
+def delete_link(index: int) -> bool:
+    """Delete a link; return when the kernel has nothing of it any more."""
+    with Netlink() as netlink:
+        try:
+            netlink.execute(rtnetlink.delete_link(index))
+        except Refused as error:
+            if error.errno != errno.ENODEV:
+                raise
+            return False
+    return True
 
 
-def write_sysctl(path: str, value: str) -> None:
-    """Set a sysctl of the thread's namespace, unless it is right: /proc/sys may be read-only."""
-    if read_sysctl(path) != value:
-        # Opened anew: the kernel ignores what is written behind what was read.
-        with open(f"/proc/sys/{path}", "w") as f:
-            f.write(value)
-
-
-def delete(attachment: Attachment, names: tuple[str, ...]) -> bool:
+def delete(
+    attachment: Attachment, names: tuple[str, ...], delete_it: DeleteLink = delete_link
+) -> bool:
     """Remove the attachment's veth pair, wherever its pod end is; tell whether there was one.
 
     Looked for under *names* first, then by alias among all links, so that it is found without
     knowing how it was named. A link of our name that an ADD was killed over is removed as well.
     """
-    with _kernel("links"):
+    with _kernel("links"), Netlink() as netlink:
         for name in names:
-            link = _link(_host(), name)
+            link = find_link(netlink, name)
             if link is not None and _is_leftover(link):
-                _delete(link)
-        link = _find(attachment, names)
-        return link is not None and _delete(link)
+                delete_link(link.index)  # not with others: only its group says that it is ours
+        found = _find(netlink, attachment, names)
+        return found is not None and delete_it(found.index)
+
+
+def delete_named(name: str, alias: str) -> None:
+    """Remove the link *name* if its alias still is *alias*; without one, if it is in our group."""
+    with _kernel(f"link {name}"), Netlink() as netlink:
+        link = find_link(netlink, name)
+        if link is not None and link.alias == alias and (alias or _is_leftover(link)):
+            delete_link(link.index)
 
 
 def index_of(attachment: Attachment, names: tuple[str, ...]) -> int | None:
     """The index of the attachment's host link, looked for as ``delete`` does."""
-    with _kernel("links"):
-        link = _find(attachment, names)
-        return None if link is None else int(link["index"])
+    with _kernel("links"), Netlink() as netlink:
+        link = _find(netlink, attachment, names)
+        return None if link is None else link.index
 
 
-def _find(attachment: Attachment, names: tuple[str, ...]) -> Any | None:
+def _find(netlink: Netlink, attachment: Attachment, names: tuple[str, ...]) -> Link | None:
     for name in names:
-        link = _link(_host(), name)
-        if link is not None and attachment.owns(_alias(link)):
+        link = find_link(netlink, name)
+        if link is not None and attachment.owns(link.alias):
             return link
-    return next((link for link in _our_links() if attachment.owns(_alias(link))), None)
+    for owned in our_links(netlink):
+        if owned.owner.attachment_digest == attachment.digest:
+            return owned.link
+    return None
 
 
-def delete_named(name: str, alias: str) -> None:
-    """Remove the link *name* if its alias still is *alias* and it is in our group."""
-    with _kernel(f"link {name}"):
-        link = _link(_host(), name)
-        if link is not None and _alias(link) == alias and link.get_attr("IFLA_GROUP") == LINK_GROUP:
-            _delete(link)
-
-
-def _alias(link: Any) -> str:
-    return link.get_attr("IFLA_IFALIAS") or ""
-
-
-def _is_leftover(link: Any) -> bool:
+def _is_leftover(link: Link) -> bool:
     """Whether an ADD was killed between making the link and naming its owner."""
-    return not _alias(link) and link.get_attr("IFLA_GROUP") == LINK_GROUP
+    return not link.alias and link.group == LINK_GROUP
 
 
-def _our_links() -> list[Any]:
-    return [link for link in _host().get_links() if _alias(link).startswith(ALIAS_PREFIX)]
+def attachments_of(network: str) -> tuple[Attachment, ...]:
+    """The attachments to *network* that have a link on this host, for GC.
+
+    One whose names are too long for an alias is left out: nothing says which network it is of.
+    """
+    with _kernel("links"), Netlink() as netlink:
+        owners = [owned.owner.attachment for owned in our_links(netlink)]
+    return tuple(owner for owner in owners if owner and owner.network == network)
 
 
-def _delete(link: Any) -> bool:
-    try:
-        _host().link("del", index=link["index"])
-    except NetlinkError as error:
-        if error.code != errno.ENODEV:
-            raise Unavailable(
-                f"link {link.get_attr('IFLA_IFNAME')}: the kernel refuses to delete it: "
-                f"{os.strerror(error.code)}"
-            ) from error
-        return False
-    return True
+# ---- looking -----------------------------------------------------------------------------------
 
 
 def observe(network: PodNet, netns_fd: int) -> tuple[Side | None, Side | None]:
     """Read back both sides, host first; ``None`` for a link that is not there."""
-    with _pod(netns_fd) as pod, _kernel(f"interface {network.pod.name} of the container"):
-        pod_side = _observe_side(pod, network.pod)
-    with _kernel(f"link {network.host.name}"):
-        return _observe_side(_host(), network.host), pod_side
+    with (
+        _kernel(f"interface {network.pod.name} of the container"),
+        netns.entered(netns_fd),
+        Netlink() as in_pod,
+    ):
+        pod = observe_side(in_pod, network.pod)
+    with _kernel(f"link {network.host.name}"), Netlink() as on_host:
+        return observe_side(on_host, network.host), pod
 
 
-def _observe_side(ip: IPRoute, desired: Side) -> Side | None:
-    link = _link(ip, desired.name)
-    if link is None:
-        return None
-    index = link["index"]
-    return Side(
-        name=desired.name,
-        mac=link.get_attr("IFLA_ADDRESS"),
-        mtu=link.get_attr("IFLA_MTU"),
-        is_up=bool(link["flags"] & IFF_UP),
-        addresses=tuple(
-            IPv4Interface(f"{a.get_attr('IFA_ADDRESS')}/{a['prefixlen']}")
-            for a in ip.get_addr(index=index, family=socket.AF_INET)
-        ),
-        routes=tuple(
-            Route(f"{r.get_attr('RTA_DST') or '0.0.0.0'}/{r['dst_len']}", r.get_attr("RTA_GATEWAY"))
-            for r in ip.get_routes(oif=index, family=socket.AF_INET, table=254)
-        ),
-        neighbours=tuple(
-            Neighbour(n.get_attr("NDA_DST"), n.get_attr("NDA_LLADDR"))
-            for n in ip.get_neighbours(ifindex=index, family=socket.AF_INET)
-            if n["state"] & NUD_PERMANENT
-        ),
-        sysctls=tuple((path, read_sysctl(path)) for path, _ in desired.sysctls),
-    )
-
-
-def read_sysctl(path: str) -> str:
-    """A sysctl of the thread's namespace."""
-    with open(f"/proc/sys/{path}") as f:
-        return f.read().strip()
+def default_mtu() -> int | None:
+    """The MTU of the link of the default route, IPv4's before IPv6's; ``None`` without one."""
+    with _kernel("default route"), Netlink() as netlink:
+        for family in (AF_INET, AF_INET6):
+            defaults = [
+                found
+                for found in main_routes(netlink, family)
+                if found.index and found.route.destination in ("0.0.0.0/0", "::/0")
+            ]
+            if defaults:
+                uplink = min(defaults, key=lambda found: found.route.metric).index
+                return rtnetlink.parse_link(netlink.get(rtnetlink.get_link_by_index(uplink))).mtu
+    return None
 
 
 def alias_of(name: str) -> str:
     """The alias of a host link; "" if there is no such link or it has none."""
-    with _kernel(f"link {name}"):
-        link = _link(_host(), name)
-        return "" if link is None else _alias(link)
+    with _kernel(f"link {name}"), Netlink() as netlink:
+        link = find_link(netlink, name)
+        return "" if link is None else link.alias

@@ -1,7 +1,7 @@
 """Network namespaces: telling what a file descriptor is, and working inside one.
 
-Edge: setns(2), ioctl. A thread is in exactly one namespace; pyroute2's own way (a forked child per
-namespace) can deadlock beside gRPC's threads and is never used.
+Edge: setns(2), ioctl. A thread is in exactly one namespace; a forked child for each, as some do it,
+can deadlock beside gRPC's threads.
 """
 
 import ctypes

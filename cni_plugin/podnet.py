@@ -1,13 +1,15 @@
 """What a pod's network is: the one value that ADD applies, CHECK compares and DEL removes.
 
-Pure: no I/O. A /32 address in the pod, a veth pair, a /32 route on the host: Calico's wiring. The
-next hop 169.254.1.1 exists nowhere; permanent neighbours on both sides answer for it, so that
-nothing waits for ARP and nothing depends on the host's default route.
+Pure: no I/O. A /32 or /128 address in the pod, a veth pair, a route to that address on the host:
+Calico's wiring. The next hop 169.254.1.1 exists nowhere; permanent neighbours on both sides answer
+for the next hops, so that nothing waits for ARP or neighbour discovery and nothing depends on the
+host's default route.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from ipaddress import IPv4Interface, IPv4Network
+import hashlib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
 from datamodel.attachment import Attachment, Pod
 from datamodel.block import Address
@@ -15,10 +17,17 @@ from datamodel.block import Address
 # Host ends of all pods share it, as Calico's do; no frame ever carries it beyond the pair.
 HOST_MAC = "ee:ee:ee:ee:ee:ee"
 NEXT_HOP = "169.254.1.1"
+# Calico's as well: what EUI-64 makes of the host's MAC. We add it ourselves, since a kernel whose
+# addr_gen_mode is another gives the link some other address, or none; and without the second that
+# the kernel takes for asking whether somebody else has it: nobody else is on the link.
+NEXT_HOP_V6 = "fe80::ecee:eeff:feee:eeee"
 # IFLA_GROUP of every host end, set when it is created: one without an alias is what a killed ADD
 # left. The number is ours ("OC" as two bytes), any would do.
 LINK_GROUP = 0x4F43
+FURTHER_METRIC = 1 << 16  # above what anything else uses
 NAME_DIGITS = 11  # of "cali" + 11 in IFNAMSIZ
+
+Sysctls = tuple[tuple[str, str], ...]  # path below /proc/sys, value
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +36,7 @@ class Route:
 
     destination: str  # "10.233.64.5/32"
     via: str | None = None
+    metric: int = field(default=0, compare=False)  # 0: the kernel's default
 
     def __str__(self) -> str:
         return f"{self.destination} via {self.via}" if self.via else f"{self.destination} (link)"
@@ -50,10 +60,10 @@ class Side:
     name: str
     mac: str
     mtu: int | None  # None: the kernel's default
-    addresses: tuple[IPv4Interface, ...] = ()
+    addresses: tuple[IPv4Interface | IPv6Interface, ...] = ()
     routes: tuple[Route, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
-    sysctls: tuple[tuple[str, str], ...] = ()  # path below /proc/sys, value
+    sysctls: Sysctls = ()
     is_up: bool = True
 
 
@@ -81,40 +91,82 @@ def host_names(attachment: Attachment, pod: Pod | None) -> tuple[str, ...]:
     return (f"cali{attachment.container_id[:NAME_DIGITS]}", hashed)
 
 
-def plan_links(attachment: Attachment, pod: Pod | None, mtu: int | None) -> PodNet:
-    """The veth pair alone: all that is known before the address is."""
+def plan_links(attachment: Attachment, pod: Pod | None, mtu: int | None, mac: str = "") -> PodNet:
+    """The veth pair alone: all that is known before the address is.
+
+    Args:
+        mac: the pod's, if one is requested.
+    """
     digest = attachment.digest
     # Locally administered, and the same each time: udev leaves a MAC alone that came with the link.
-    mac = ":".join(["02", *(digest[i : i + 2] for i in range(0, 10, 2))])
+    own = ":".join(["02", *(digest[i : i + 2] for i in range(0, 10, 2))])
     return PodNet(
         host=Side(host_names(attachment, pod)[0], HOST_MAC, mtu),
-        pod=Side(attachment.ifname, mac, mtu),
+        pod=Side(attachment.ifname, mac.lower() or own, mtu),
         alias=attachment.alias(pod),
     )
 
 
-def plan(links: PodNet, addresses: tuple[Address, ...], allows_ip_forwarding: bool) -> PodNet:
-    """The pod's whole network; without addresses, all of it that needs none."""
-    hosts = [IPv4Network(str(address)) for address in addresses]
-    return replace(
-        links,
-        host=replace(
-            links.host,
-            routes=tuple(Route(str(host)) for host in hosts),
-            neighbours=tuple(Neighbour(str(a), links.pod.mac) for a in addresses),
-            sysctls=_host_sysctls(links.host.name),
-        ),
-        pod=replace(
-            links.pod,
-            addresses=tuple(IPv4Interface(str(host)) for host in hosts),
-            routes=(Route(f"{NEXT_HOP}/32"), Route("0.0.0.0/0", via=NEXT_HOP)),
-            neighbours=(Neighbour(NEXT_HOP, HOST_MAC),),
-            sysctls=(("net/ipv4/ip_forward", "1" if allows_ip_forwarding else "0"),),
-        ),
+def plan(
+    links: PodNet,
+    addresses: tuple[Address, ...],
+    allows_ip_forwarding: bool,
+    families: Collection[int] = (),
+) -> PodNet:
+    """The pod's whole network.
+
+    Args:
+        families: 4 and 6, as they will be needed: before the addresses are known, all of the
+            network that needs none. Those of *addresses* are needed anyway.
+    """
+    needed = {*families, *(address.version for address in addresses)}
+    forwarding = "1" if allows_ip_forwarding else "0"
+    metric = _metric(links.pod)
+    host = replace(
+        links.host,
+        routes=tuple(Route(str(ip_interface(address))) for address in addresses),
+        neighbours=tuple(Neighbour(str(address), links.pod.mac) for address in addresses),
     )
+    pod = replace(links.pod, addresses=tuple(ip_interface(address) for address in addresses))
+    if 4 in needed:
+        host = replace(host, sysctls=_host_sysctls_v4(host.name))
+        pod = replace(
+            pod,
+            routes=(
+                Route(f"{NEXT_HOP}/32", metric=metric),
+                Route("0.0.0.0/0", via=NEXT_HOP, metric=metric),
+            ),
+            neighbours=(Neighbour(NEXT_HOP, HOST_MAC),),
+            sysctls=(("net/ipv4/ip_forward", forwarding),),
+        )
+    if 6 in needed:
+        host = replace(
+            host,
+            addresses=(IPv6Interface(f"{NEXT_HOP_V6}/64"),),
+            sysctls=host.sysctls + _host_sysctls_v6(host.name),
+        )
+        pod = replace(
+            pod,
+            routes=(*pod.routes, Route("::/0", via=NEXT_HOP_V6, metric=metric)),
+            neighbours=(*pod.neighbours, Neighbour(NEXT_HOP_V6, HOST_MAC)),
+            sysctls=pod.sysctls + _pod_sysctls_v6(pod.name, forwarding),
+        )
+    return replace(links, host=host, pod=pod)
 
 
-def _host_sysctls(name: str) -> tuple[tuple[str, str], ...]:
+def _metric(pod: Side) -> int:
+    """Of the routes of an interface other than ``eth0``, which come after those of ``eth0``.
+
+    Each has its own default route: the kernel does not take two alike. Which one source addresses
+    of an interface go through is for the ``sbr`` plugin to say.
+    """
+    if pod.name == "eth0":
+        return 0
+    name = hashlib.sha1(pod.name.encode(), usedforsecurity=False).digest()
+    return FURTHER_METRIC + int.from_bytes(name[:3], "big")
+
+
+def _host_sysctls_v4(name: str) -> Sysctls:
     """Calico's settings of a host end, and forwarding for the node as a whole."""
     return (
         ("net/ipv4/ip_forward", "1"),
@@ -122,6 +174,24 @@ def _host_sysctls(name: str) -> tuple[tuple[str, str], ...]:
         (f"net/ipv4/conf/{name}/proxy_arp", "1"),
         (f"net/ipv4/conf/{name}/route_localnet", "1"),  # portmap sends 127.0.0.1 to the pod
         (f"net/ipv4/neigh/{name}/proxy_delay", "0"),
+    )
+
+
+def _host_sysctls_v6(name: str) -> Sysctls:
+    return (
+        ("net/ipv6/conf/all/forwarding", "1"),
+        (f"net/ipv6/conf/{name}/disable_ipv6", "0"),
+        (f"net/ipv6/conf/{name}/forwarding", "1"),
+        (f"net/ipv6/conf/{name}/proxy_ndp", "1"),
+    )
+
+
+def _pod_sysctls_v6(name: str, forwarding: str) -> Sysctls:
+    """IPv6 may be switched off in a namespace as it comes from the runtime."""
+    return (
+        *((f"net/ipv6/conf/{which}/disable_ipv6", "0") for which in ("all", "default", "lo", name)),
+        (f"net/ipv6/conf/{name}/accept_dad", "0"),
+        ("net/ipv6/conf/all/forwarding", forwarding),
     )
 
 

@@ -2,26 +2,26 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
-import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
-from pyroute2 import IPRoute
 
-from cni_plugin import dataplane, netns
+from cni_plugin import dataplane, rtnetlink
 from cni_plugin.netlink import Netlink
-from cni_plugin.podnet import LINK_GROUP, plan, plan_links
-from cni_plugin.report import _VETHS, RTM_GETLINK, read_report
+from cni_plugin.podnet import HOST_MAC, LINK_GROUP, plan, plan_links
+from cni_plugin.report import read_report
 from datamodel.attachment import ALIAS_MAX_BYTES, Attachment, Pod
 from ipam_api import ipam_pb2
 from ipam_api.messages import attachment_of, kernel_of
 from tests.fake_ipamd import FakeIpamd, serving
+from tests.netns.namespaces import inside, ip
 
 POD = Pod("default", "web-0")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -31,33 +31,15 @@ def an_attachment(container_id: str = "c1") -> Attachment:
     return Attachment("k8s-pod-network", container_id, "eth0")
 
 
-def ip(*arguments: object) -> str:
-    command = ["ip", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
-
-
 @pytest.fixture
-def namespaces() -> Iterator[tuple[str, str]]:
+def namespaces(node_and_pods: list[str]) -> tuple[str, str]:
     """A node's namespace and a pod's."""
-    tag = uuid.uuid4().hex[:6]
-    names = (f"report-{tag}-node", f"report-{tag}-pod")
-    with ExitStack() as undo:
-        for name in names:
-            ip("netns", "add", name)
-            undo.callback(ip, "netns", "del", name)
-            ip("-n", name, "link", "set", "lo", "up")
-        yield names
+    return node_and_pods[0], node_and_pods[1]
 
 
 @pytest.fixture
 def node(namespaces: tuple[str, str]) -> str:
     return namespaces[0]
-
-
-@contextmanager
-def inside(name: str) -> Iterator[None]:
-    with open(f"/run/netns/{name}", "rb") as namespace, netns.entered(namespace.fileno()):
-        yield
 
 
 def batch(node: str, *lines: str) -> None:
@@ -200,11 +182,11 @@ def churn(node: str) -> Iterator[None]:
     stop = threading.Event()
 
     def run() -> None:
-        with inside(node), IPRoute() as ip_route:
+        come, go = (rtnetlink.NewLink(name, HOST_MAC, None) for name in ("come", "go"))
+        with inside(node), Netlink() as netlink, open(f"/run/netns/{node}", "rb") as here:
             while not stop.is_set():
-                ip_route.link("add", kind="veth", ifname="come", peer={"ifname": "go"})
-                [index] = ip_route.link_lookup(ifname="come")
-                ip_route.link("del", index=index)
+                netlink.execute(rtnetlink.create_veth(come, go, here.fileno()))
+                dataplane.delete_link(socket.if_nametoindex("come"))
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -222,10 +204,10 @@ def test_a_dump_that_is_interrupted_is_known_as_such(node):
 
     with inside(node), Netlink() as netlink, churn(node):
         for _ in range(3000):
-            outcomes.add(netlink.dump(RTM_GETLINK, _VETHS, tries=1).is_complete)
+            outcomes.add(netlink.dump(rtnetlink.veths(), tries=1).is_complete)
             if outcomes == {True, False}:
                 break
-        again = netlink.dump(RTM_GETLINK, _VETHS, tries=100)
+        again = netlink.dump(rtnetlink.veths(), tries=100)
     with inside(node):
         quiet = read_report()
 

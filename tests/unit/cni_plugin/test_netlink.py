@@ -1,13 +1,13 @@
 """The bytes of netlink, and the kernel's refusals."""
 
+import errno
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cni_plugin.netlink import Netlink, attribute, attributes
-
-RTM_GETLINK = 18
-LINK = bytes(16)  # struct ifinfomsg: all links
+from cni_plugin.netlink import Netlink, Refused, Request, attribute, attributes
+from cni_plugin.rtnetlink import RTM_GETLINK, get_link, parse_link
 
 
 @given(st.dictionaries(st.integers(0, 0x3FFF), st.binary(max_size=9)), st.sampled_from([0, 16]))
@@ -22,20 +22,32 @@ def test_what_is_no_attribute_ends_them(rest):
     assert attributes(attribute(3, b"eth0") + rest, 0) == {3: b"eth0"}
 
 
+LINKS = Request(RTM_GETLINK, 0, bytes(16), "links")  # struct ifinfomsg: all of them
+
+
 def test_a_dump_has_every_message_and_is_complete():
     with Netlink() as netlink:
-        dump = netlink.dump(RTM_GETLINK, LINK)
+        dump = netlink.dump(LINKS)
 
     assert dump.is_complete
-    names = [attributes(message, 16)[3] for message in dump.messages]
-    assert b"lo\0" in names
+    assert "lo" in [parse_link(message).name for message in dump.messages]
 
 
 def test_a_socket_serves_several_dumps():
     with Netlink() as netlink:
-        assert netlink.dump(RTM_GETLINK, LINK) == netlink.dump(RTM_GETLINK, LINK)
+        assert netlink.dump(LINKS) == netlink.dump(LINKS)
 
 
-def test_what_the_kernel_refuses_is_an_error():
-    with Netlink() as netlink, pytest.raises(OSError, match="Invalid argument"):
-        netlink.dump(RTM_GETLINK, LINK[:4])
+def test_what_the_kernel_does_not_list_is_an_error():
+    with Netlink() as netlink, pytest.raises(Refused, match="Invalid") as refused:
+        netlink.dump(Request(RTM_GETLINK, 0, bytes(4), "links"))
+
+    assert refused.value.errno == errno.EINVAL
+
+
+def test_what_is_not_there_is_an_error_that_names_it():
+    with Netlink() as netlink, pytest.raises(Refused, match="No such device") as refused:
+        netlink.get(get_link("nobody"))
+
+    assert refused.value.errno == errno.ENODEV
+    assert refused.value.request.what == "link nobody"

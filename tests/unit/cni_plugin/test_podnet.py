@@ -1,7 +1,7 @@
 """Names, addresses and routes of a pod, and how a difference is put into words."""
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 import pytest
 from hypothesis import given
@@ -15,12 +15,15 @@ from cni_plugin.podnet import (
     host_names,
     plan,
     plan_links,
+    remainder,
 )
 from datamodel.attachment import Attachment, Pod
 
 POD = Pod("default", "mypod")
 ATTACHMENT = Attachment("k8s-pod-network", "4f0c9a5d2b77", "eth0")
 ADDRESS = IPv4Address("10.233.64.5")
+ADDRESS_V6 = IPv6Address("fd00:10:233::5")
+NEXT_HOP_V6 = "fe80::ecee:eeff:feee:eeee"
 
 
 def a_plan(mtu=None, allows_ip_forwarding=False):
@@ -132,6 +135,75 @@ def test_the_alias_and_the_names_do_not_change_with_the_address():
 
     assert network.alias == links.alias
     assert (network.host.name, network.pod.mac) == (links.host.name, links.pod.mac)
+
+
+def test_a_requested_mac_is_the_pods():
+    links = plan_links(ATTACHMENT, POD, None, mac="0A:58:0A:01:02:03")
+
+    assert links.pod.mac == "0a:58:0a:01:02:03"
+    assert links.host.mac == HOST_MAC
+
+
+def test_an_ipv6_pod_has_a_next_hop_that_depends_on_no_kernel_setting():
+    network = plan(plan_links(ATTACHMENT, POD, None), (ADDRESS_V6,), False)
+
+    assert network.host.addresses == (IPv6Interface(f"{NEXT_HOP_V6}/64"),)
+    assert network.host.routes == (Route("fd00:10:233::5/128"),)
+    assert network.host.neighbours == (Neighbour("fd00:10:233::5", network.pod.mac),)
+    assert network.pod.addresses == (IPv6Interface("fd00:10:233::5/128"),)
+    assert network.pod.routes == (Route("::/0", NEXT_HOP_V6),)
+    assert network.pod.neighbours == (Neighbour(NEXT_HOP_V6, HOST_MAC),)
+    assert not [path for path, _ in network.host.sysctls + network.pod.sysctls if "ipv4" in path]
+
+
+def test_a_dual_stack_pod_has_what_each_family_needs():
+    links = plan_links(ATTACHMENT, POD, None)
+    v4, v6 = (plan(links, (address,), True) for address in (ADDRESS, ADDRESS_V6))
+
+    both = plan(links, (ADDRESS, ADDRESS_V6), True)
+
+    for side in ("host", "pod"):
+        for what in ("addresses", "routes", "neighbours", "sysctls"):
+            parts = [getattr(getattr(network, side), what) for network in (v4, v6, both)]
+            assert parts[0] + parts[1] == parts[2]
+
+
+def test_nothing_of_ipv6_is_touched_for_an_ipv4_pod():
+    network = a_plan()
+
+    assert not [path for path, _ in network.host.sysctls + network.pod.sysctls if "ipv6" in path]
+
+
+def test_ipv6_is_switched_on_in_a_pod_that_has_an_address_of_it():
+    sysctls = dict(plan(plan_links(ATTACHMENT, POD, None), (ADDRESS_V6,), False).pod.sysctls)
+
+    for which in ("all", "default", "lo", "eth0"):
+        assert sysctls[f"net/ipv6/conf/{which}/disable_ipv6"] == "0"
+    assert sysctls["net/ipv6/conf/all/forwarding"] == "0"
+
+
+@pytest.mark.parametrize("addresses", [(ADDRESS,), (ADDRESS_V6,), (ADDRESS, ADDRESS_V6)])
+def test_before_the_addresses_are_known_all_is_prepared_that_needs_none(addresses):
+    links = plan_links(ATTACHMENT, POD, None)
+    whole = plan(links, addresses, False)
+    families = {address.version for address in addresses}
+
+    rest = remainder(whole, plan(links, (), False, families))
+
+    assert rest.pod.addresses == whole.pod.addresses
+    assert rest.host.routes == whole.host.routes
+    assert rest.host.neighbours == whole.host.neighbours
+    for nothing in (rest.pod.routes, rest.pod.neighbours, rest.pod.sysctls):
+        assert nothing == ()
+    assert rest.host.addresses == rest.host.sysctls == ()
+
+
+def test_an_interface_name_may_have_a_dot():
+    sysctls = plan(
+        plan_links(Attachment("net", "c1", "eth0.7"), POD, None), (ADDRESS_V6,), False
+    ).pod.sysctls
+
+    assert ("net/ipv6/conf/eth0.7/disable_ipv6", "0") in sysctls
 
 
 # ---- differences -------------------------------------------------------------------------------
