@@ -22,8 +22,8 @@ from datamodel.errors import Invalid, OcicatError, Unavailable
 
 log = logging.getLogger(__name__)
 
-RUNNING_TIMEOUT_S = 2.5  # as the reference bridge plugin waits
-RUNNING_POLL_S = 0.0005
+USABLE_TIMEOUT_S = 2.5  # as the reference bridge plugin waits
+USABLE_POLL_S = 0.0005
 # What we set below net/ipv4/conf, by its number in <linux/ip.h>.
 IPV4_CONF = {"forwarding": 1, "proxy_arp": 3, "route_localnet": 26}
 
@@ -152,9 +152,9 @@ def setup(network: PodNet, netns_fd: int) -> None:
                 in_pod = Netlink()
             with in_pod:
                 _setup_side(in_pod, pod)
-                _wait_until_running(in_pod, pod.name)
+                _wait_until_usable(in_pod, pod)
         with _kernel(f"link {host.name}"):
-            _wait_until_running(on_host, host.name)
+            _wait_until_usable(on_host, host)
 
 
 def _check_families(pod: Side) -> None:
@@ -209,19 +209,32 @@ def _proxy_delay(side: Side) -> str:
     return f"net/ipv4/neigh/{side.name}/proxy_delay"
 
 
-def _wait_until_running(netlink: Netlink, name: str) -> None:
-    """Wait until packets pass: a link that is up drops them until the kernel has seen its carrier.
-
-    Asking for the link makes a kernel from 6.8 on look at once.
+def _wait_until_usable(netlink: Netlink, side: Side) -> None:
+    """Wait until packets pass.
 
     Raises:
-        TimeoutError: it has not in ``RUNNING_TIMEOUT_S``.
+        TimeoutError: they do not in ``USABLE_TIMEOUT_S``.
     """
-    deadline = time.monotonic() + RUNNING_TIMEOUT_S
-    while not link_state(netlink, name).is_running:
+    deadline = time.monotonic() + USABLE_TIMEOUT_S
+    while not _is_usable(netlink, side):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"no carrier after {RUNNING_TIMEOUT_S:g} s")
-        time.sleep(RUNNING_POLL_S)
+            raise TimeoutError(f"does not pass packets after {USABLE_TIMEOUT_S:g} s")
+        time.sleep(USABLE_POLL_S)
+
+
+def _is_usable(netlink: Netlink, side: Side) -> bool:
+    """Whether the kernel has come to what it does later on, when it has time.
+
+    A link that is up drops packets until the kernel has seen its carrier (one from 6.8 on looks
+    when it is asked for the link), and an IPv6 address is nobody's before the kernel has seen that
+    it need not ask for others who have it.
+    """
+    link = link_state(netlink, side.name)
+    return link.is_running and all(
+        rtnetlink.leads_here(netlink.get(rtnetlink.get_route_to(address.ip, link.index)))
+        for address in side.addresses
+        if address.version == 6
+    )
 
 
 # ---- finding and deleting ----------------------------------------------------------------------

@@ -36,7 +36,7 @@ RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH = 1, 4, 5, 6, 9
 RT_TABLE_MAIN = 254
 RTPROT_BOOT = 3  # Calico's for pod routes; `ip route` leaves it out
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
-RTN_UNICAST = 1
+RTN_UNICAST, RTN_LOCAL = 1, 2
 
 NDA_DST, NDA_LLADDR, NDA_IFINDEX = 1, 2, 8
 NUD_PERMANENT = 0x80
@@ -243,6 +243,19 @@ def main_routes(family: int, index: int = 0) -> Request:
     if index:
         body += attribute(RTA_OIF, _INT.pack(index))
     return Request(RTM_GETROUTE, 0, body, "routes")
+
+
+def get_route_to(address: Address, index: int) -> Request:
+    """Ask where a packet to *address* would go that is on a link."""
+    family = _family(address)
+    body = _ROUTE.pack(family, address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+    body += attribute(RTA_DST, address.packed) + attribute(RTA_OIF, _INT.pack(index))
+    return Request(RTM_GETROUTE, 0, body, f"route to {address}")
+
+
+def leads_here(message: bytes) -> bool:
+    """Whether a route is that of an own address."""
+    return bool(_ROUTE.unpack_from(message)[7] == RTN_LOCAL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,16 +85,19 @@ def test_containers_that_begin_alike_get_links_of_their_own(lab, node):
     assert show.leftovers(lab).found == ()
 
 
-def test_a_further_interface_of_a_pod_is_refused_whole(lab, node):
+def test_a_further_interface_of_a_pod_comes_and_goes_beside_the_first(lab, node):
     pod = lab.add_pod(node, "web")
     second = replace(pod.container, ifname="net1")
+    runtime = lab.runtime(node)
 
-    with pytest.raises(PluginError) as caught:
-        lab.runtime(node).add(second)
+    result = runtime.add(second)
+    runtime.check(second, result)
+    runtime.check(pod.container, pod.result)
+    shown = system.run("ip", "route", "show", "default", namespace=pod.namespace).stdout
+    runtime.delete(second, result)
+    runtime.check(pod.container, pod.result)
 
-    # One interface per pod for now: refused whole, and the first interface stays as it is.
-    assert "route 169.254.1.1/32: exists already" in str(caught.value)
-    lab.runtime(node).check(pod.container, pod.result)
+    assert [line.split()[4] for line in shown.splitlines()] == ["eth0", "net1"]
     assert len(etcd.keys(lab.spec, "/calico/ipam/v2/handle/")) == 1
 
 

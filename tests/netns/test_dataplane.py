@@ -54,7 +54,7 @@ def all_differences(node, pod, network):
 
 def first_packet(pod, address):
     """Send one packet; it is answered or the test fails."""
-    run_in(pod, "ping", "-c1", "-W1", str(address))
+    run_in(pod, "ping", "-c1", "-W5", str(address))
 
 
 @pytest.fixture
