@@ -33,7 +33,7 @@ def remove_link(attachment: Attachment, pod: Pod | None, parts: Parts) -> None:
     """Delete the attachment's veth pair; none is success."""
     names = host_names(attachment, pod)
     with parts.locks.held(names[0]):
-        dataplane.delete(attachment, names)
+        dataplane.delete(attachment, names, parts.delete_link)
 
 
 def give_back(attachment: Attachment, pod: Pod | None, parts: Parts) -> None:

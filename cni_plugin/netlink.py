@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 SOL_NETLINK = 270
+SO_RCVBUFFORCE = 33
 NETLINK_ADD_MEMBERSHIP = 1
 NETLINK_DROP_MEMBERSHIP = 2
 NETLINK_CAP_ACK = 10  # an error does not repeat the request
@@ -24,6 +25,7 @@ NLM_F_ACK = 0x4
 NLM_F_DUMP = 0x300
 NLM_F_DUMP_INTR = 0x10
 NLM_F_ACK_TLVS = 0x200
+NLMSG_NOOP = 1
 NLMSG_ERROR = 2
 NLMSG_DONE = 3
 NLMSGERR_ATTR_MSG = 1
@@ -31,6 +33,7 @@ NLA_TYPE_MASK = 0x3FFF
 
 TRIES = 10  # each takes milliseconds
 TIMEOUT_S = 10.0
+ANNOUNCEMENTS_BUFFER = 4 << 20  # 110 links that go at once are announced in 1 MB
 BUFFER = 1 << 16  # the kernel fills at most half of it
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
@@ -67,9 +70,10 @@ class Dump:
 class Netlink:
     """A socket in the network namespace that the thread is in when it makes it, for good."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout_s: float | None = TIMEOUT_S) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-        self._socket.settimeout(TIMEOUT_S)
+        self._socket.bind((0, 0))  # one without an address of its own gets no announcements
+        self._socket.settimeout(timeout_s)
         for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK):
             self._socket.setsockopt(SOL_NETLINK, option, 1)
         self._sequence = 0
@@ -104,7 +108,7 @@ class Netlink:
         first = self._send(*((r.kind, r.flags, r.body) for r in requests), last_flags=NLM_F_ACK)
         found = []
         while True:
-            for answer in self._receive():
+            for answer in self.receive():
                 if answer.kind != NLMSG_ERROR or answer.sequence < first:
                     continue
                 number, words = _error(answer)
@@ -121,7 +125,7 @@ class Netlink:
         """
         sequence = self._send((request.kind, request.flags, request.body))
         while True:
-            for answer in self._receive():
+            for answer in self.receive():
                 if answer.sequence != sequence:
                     continue
                 if answer.kind == NLMSG_ERROR:
@@ -148,7 +152,7 @@ class Netlink:
         found: list[bytes] = []
         is_complete = True
         while True:
-            for answer in self._receive():
+            for answer in self.receive():
                 if answer.sequence != sequence:
                     continue
                 # Any message may carry the flag, the last one as well.
@@ -162,8 +166,14 @@ class Netlink:
 
     def listen(self, group: int, is_wanted: bool) -> None:
         """Begin or cease to receive what the kernel announces to a multicast group."""
+        if is_wanted:
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ANNOUNCEMENTS_BUFFER)
         option = NETLINK_ADD_MEMBERSHIP if is_wanted else NETLINK_DROP_MEMBERSHIP
         self._socket.setsockopt(SOL_NETLINK, option, group)
+
+    def wake(self) -> None:
+        """Let the thread go on that waits in ``receive``."""
+        self._send((NLMSG_NOOP, NLM_F_ACK, b""))
 
     def _send(self, *messages: tuple[int, int, bytes], last_flags: int = 0) -> int:
         """Send all of them at once; return the first one's sequence number."""
@@ -178,7 +188,12 @@ class Netlink:
         self._socket.send(data)
         return first
 
-    def _receive(self) -> Iterator["Message"]:
+    def receive(self) -> Iterator["Message"]:
+        """Wait for the next messages.
+
+        Raises:
+            OSError: ENOBUFS, announcements went missing because nobody took them in time.
+        """
         return messages_of(self._socket.recv(BUFFER))
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from cni_plugin import dataplane
+from cni_plugin.dataplane import DeleteLink
 from cni_plugin.spool import Spool
 from ipam_api.client import IpamClient
 
@@ -48,6 +50,7 @@ class Parts:
     spool: Spool
     add_timeout_s: float = ADD_TIMEOUT_S
     locks: Locks = field(default_factory=Locks)
+    delete_link: DeleteLink = dataplane.delete_link
 
     @property
     def allocate_timeout_s(self) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
 
-from cni_plugin.netlink import Request, attribute, attributes
+from cni_plugin.netlink import Message, Request, attribute, attributes
 from cni_plugin.podnet import Neighbour, Route
 from datamodel.block import Address
 
@@ -179,7 +179,7 @@ def parse_link(message: bytes) -> Link:
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """What of a link is read in no time; also of one that is announced as deleted."""
+    """What of a link is read in no time."""
 
     index: int
     is_running: bool  # up, and packets pass
@@ -189,6 +189,14 @@ def parse_link_state(message: bytes) -> LinkState:
     """Read the head of a link."""
     _, _, index, flags, _ = _LINK.unpack_from(message)
     return LinkState(index, bool(flags & IFF_RUNNING))
+
+
+def deleted_link(message: Message) -> int | None:
+    """The index of a link that is announced as gone; ``None`` if that is something else's news."""
+    if message.kind != RTM_DELLINK:
+        return None
+    family, _, index, _, _ = _LINK.unpack_from(message.payload)
+    return None if family else int(index)  # a link may leave a bridge, which is of that family
 
 
 # ---- addresses ---------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from cni_plugin import skel, wire
 from cni_plugin.config import Config, make_parts, read_config
+from cni_plugin.deletions import Deletions
 from cni_plugin.parts import RELEASE_TIMEOUT_S, Parts
 from cni_plugin.reporter import reporting
 from datamodel.errors import OcicatError
@@ -64,8 +65,10 @@ def serve(config: Config, parts: Parts, stop: threading.Event) -> None:
     room = threading.BoundedSemaphore(limit)
     with (
         reporting(parts.ipam),
+        Deletions() as deletions,
         ThreadPoolExecutor(limit, thread_name_prefix="call") as calls,
     ):
+        sharing = replace(parts, delete_link=deletions.delete)
 
         def accept() -> bool:
             try:
@@ -77,7 +80,9 @@ def serve(config: Config, parts: Parts, stop: threading.Event) -> None:
                     log.warning("accept: %s", error)
                     time.sleep(ACCEPT_PAUSE_S)
                 return False
-            calls.submit(_serve_call, connection, parts).add_done_callback(lambda _: room.release())
+            calls.submit(_serve_call, connection, sharing).add_done_callback(
+                lambda _: room.release()
+            )
             return True
 
         while not stop.is_set():

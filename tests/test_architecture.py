@@ -58,6 +58,7 @@ EDGES = {
         "route_distributor/__main__.py",
     },
     "threading": {
+        "cni_plugin/deletions.py",
         "cni_plugin/parts.py",
         "cni_plugin/reporter.py",
         "cni_plugin/server.py",
