@@ -16,6 +16,7 @@ from typing import Self
 
 import grpc
 
+from bench import process
 from bench.ipam_pods import KERNEL
 from datamodel.errors import OcicatError
 from datamodel.report import Report
@@ -28,7 +29,6 @@ START_TIMEOUT_S = 60.0
 POLL_S = 0.05
 # As a kubelet sees to it for an API server's etcd: no benchmark fills it.
 QUOTA_BYTES = 8 << 30
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class NotStarted(OcicatError):
@@ -82,14 +82,12 @@ class Daemon:
     @property
     def cpu_s(self) -> float:
         """Processor time it has used so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+        return process.cpu_s(self.pid)
 
     @property
     def rss_mb(self) -> float:
         """Its resident memory in MB (10⁶ bytes)."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+        return process.rss_mb(self.pid)
 
     def __enter__(self) -> Self:
         return self

@@ -28,6 +28,7 @@ class Ended:
     exit_code: int
     output: bytes  # stdout, and whatever came on stderr: nothing, from a plugin that succeeds
     took_s: float  # from before the first spawn of all until its process was reaped
+    cpu_s: float  # processor time, of what it executed itself as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,11 @@ class Ends:
         """From before the first spawn until the last process was reaped."""
         return max(ended.took_s for ended in self.ended)
 
+    @property
+    def cpu_s(self) -> float:
+        """Processor time of all."""
+        return sum(ended.cpu_s for ended in self.ended)
+
 
 @dataclass(slots=True)
 class _Process:
@@ -49,6 +55,7 @@ class _Process:
     output: int  # where we read its output
     end: float = 0.0
     status: int = 0
+    cpu_s: float = 0.0
 
 
 def execute(calls: Sequence[Call]) -> Ends:
@@ -102,11 +109,12 @@ def _reap(running: dict[int, _Process], options: int) -> bool:
     """Note the end of one process; tell whether there was one."""
     if not running:
         return False
-    pid, status, _ = os.wait4(-1, options)
+    pid, status, used = os.wait4(-1, options)
     if pid in running:  # else: a daemon of the lab, which is our child as well
         process = running.pop(pid)
         process.end = time.perf_counter()
         process.status = status
+        process.cpu_s = used.ru_utime + used.ru_stime
     return pid != 0
 
 
@@ -117,4 +125,4 @@ def _ended(process: _Process, begun: float) -> Ended:
     except BlockingIOError:
         output = b""  # it printed nothing
     exit_code = os.waitstatus_to_exitcode(process.status)
-    return Ended(exit_code, output, process.end - begun)
+    return Ended(exit_code, output, process.end - begun, process.cpu_s)

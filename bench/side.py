@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.execute import Call, Ended, Ends, execute
+from bench.process import cpu_s
 from cni_plugin import netns
 from datamodel.errors import OcicatError
 from ocicatctl.lab.runtime import DEBIAN_PLUGINS, Container
@@ -33,6 +34,7 @@ class Side:
     program: Path
     conf: Mapping[str, Any]
     containers: Sequence[Container]
+    daemons: Mapping[str, int] = field(default_factory=dict)  # that work for it: process by name
     results: dict[str, Any] = field(default_factory=dict)  # of the ADDs, by container
 
     def add(self, containers: Sequence[Container]) -> Ends:
@@ -64,6 +66,10 @@ class Side:
                 raise CallFailed(f"{self.name} DEL: the link {container.ifname} is still there")
             del self.results[container.id]
         return ends
+
+    def daemons_cpu_s(self) -> dict[str, float]:
+        """The processor time that each of its daemons has used so far."""
+        return {name: cpu_s(pid) for name, pid in self.daemons.items()}
 
     def _call(self, verb: str, container: Container) -> Call:
         """The call exactly as a runtime makes it: a DEL is given the ADD's result."""
@@ -103,11 +109,16 @@ def _has_link(container: Container) -> bool:
         os.close(fd)
 
 
-def ours(program: Path, conflist: Mapping[str, Any], containers: Sequence[Container]) -> Side:
+def ours(
+    program: Path,
+    conflist: Mapping[str, Any],
+    containers: Sequence[Container],
+    daemons: Mapping[str, int],
+) -> Side:
     """Our plugin, with the installed conflist."""
     (plugin,) = conflist["plugins"]
     names = {key: conflist[key] for key in ("name", "cniVersion")}
-    return Side("ours", program, {**plugin, **names}, containers)
+    return Side("ours", program, {**plugin, **names}, containers, daemons)
 
 
 def theirs(directory: Path, containers: Sequence[Container]) -> Side:

@@ -1,4 +1,4 @@
-"""What the measured times come to: medians, p99s and ratios, as a table and as one line of JSON.
+"""What the measurements come to: medians, p99s, ratios and costs, as tables and a line of JSON.
 
 Pure: no I/O.
 """
@@ -6,7 +6,7 @@ Pure: no I/O.
 import json
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ocicatctl.table import box
@@ -41,9 +41,41 @@ def percentile(times: Sequence[float], percent: float) -> float:
     return sorted(times)[max(rank, 1) - 1]
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Draw the table; times in milliseconds."""
-    return box(HEADER, [_cells(row) for row in rows])
+Cost = Mapping[str, float]  # processor time of a call in seconds, by who used it
+EXECUTABLES = "executables"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Everything that was measured."""
+
+    rows: Sequence[Row]
+    costs: Mapping[str, Cost]  # by side and verb, "ours ADD"
+    rss_mb: float  # of our server
+
+    @property
+    def table(self) -> str:
+        """Two boxes for people; all times in milliseconds."""
+        who = list(dict.fromkeys(name for cost in self.costs.values() for name in cost))
+        lines = [
+            (name, *(f"{c[name] * 1000:.1f}" if name in c else "" for c in self.costs.values()))
+            for name in who
+        ]
+        totals = (f"{sum(cost.values()) * 1000:.1f}" for cost in self.costs.values())
+        return box(HEADER, [_cells(row) for row in self.rows]) + box(
+            ("processor time of a call", *self.costs), [*lines, ("all", *totals)]
+        )
+
+    @property
+    def json(self) -> str:
+        """What is followed from change to change, in one line."""
+        return json.dumps(
+            {
+                **{row.key: round(row.ratio, 3) for row in self.rows if row.key},
+                "cpu_ms_per_add": round(self.costs["ours ADD"]["cni-server"] * 1000, 2),
+                "rss_mb": round(self.rss_mb, 1),
+            }
+        )
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -56,8 +88,3 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _figures(times: Sequence[float]) -> tuple[float, float]:
     return statistics.median(times), percentile(times, 99)
-
-
-def ratios(rows: Sequence[Row]) -> str:
-    """The ratios that have a key, as one line of JSON."""
-    return json.dumps({row.key: round(row.ratio, 3) for row in rows if row.key})
