@@ -16,7 +16,7 @@ from cni_plugin.netlink import Netlink, Refused
 from cni_plugin.observe import find_link, link_state, main_routes, observe_side, our_links
 from cni_plugin.podnet import LINK_GROUP, PodNet, Side
 from cni_plugin.rtnetlink import AF_INET, AF_INET6, Link, NewLink
-from cni_plugin.sysctl import has_ipv6, write_sysctl
+from cni_plugin.sysctl import ensure_sysctl, has_ipv6, write_sysctl
 from datamodel.attachment import Attachment, LinkOwner, parse_alias
 from datamodel.errors import Invalid, OcicatError, Unavailable
 
@@ -134,7 +134,7 @@ def _who_is_there(netlink: Netlink, host_name: str, pod_name: str) -> Invalid:
 def setup(network: PodNet, netns_fd: int) -> None:
     """Give both sides addresses, routes, neighbours and sysctls; the links exist already.
 
-    Packets pass when this returns.
+    With addresses, packets pass when this returns.
 
     Raises:
         Invalid: a route is there already, or IPv6 is needed and the kernel has none.
@@ -152,9 +152,11 @@ def setup(network: PodNet, netns_fd: int) -> None:
                 in_pod = Netlink()
             with in_pod:
                 _setup_side(in_pod, pod)
-                _wait_until_usable(in_pod, pod)
-        with _kernel(f"link {host.name}"):
-            _wait_until_usable(on_host, host)
+                if pod.addresses:
+                    _wait_until_usable(in_pod, pod)
+        if pod.addresses:
+            with _kernel(f"link {host.name}"):
+                _wait_until_usable(on_host, host)
 
 
 def _check_families(pod: Side) -> None:
@@ -168,7 +170,7 @@ def _write_sysctls(side: Side) -> None:
     """Write those that netlink does not set."""
     for path, value in side.sysctls:
         if _ipv4_conf(side, path) is None and path != _proxy_delay(side):
-            write_sysctl(path, value)
+            ensure_sysctl(path, value)
 
 
 def _setup_side(netlink: Netlink, side: Side) -> None:

@@ -3,6 +3,7 @@
 Pure: no I/O. The numbers are those of <linux/rtnetlink.h>, if_link.h, if_addr.h and neighbour.h.
 """
 
+import functools
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -232,7 +233,7 @@ def parse_address(message: bytes) -> IPv4Interface | IPv6Interface:
 
 def add_route(index: int, route: Route) -> Request:
     """Add a route through a link to the main table; one to that destination must not be there."""
-    network = ip_network(route.destination)
+    network = _network(route.destination)
     family = _family(network.network_address)
     scope = RT_SCOPE_UNIVERSE if route.via else RT_SCOPE_LINK
     body = _ROUTE.pack(
@@ -240,7 +241,7 @@ def add_route(index: int, route: Route) -> Request:
     )
     body += attribute(RTA_DST, network.network_address.packed) if network.prefixlen else b""
     body += attribute(RTA_OIF, _INT.pack(index))
-    body += attribute(RTA_GATEWAY, ip_address(route.via).packed) if route.via else b""
+    body += attribute(RTA_GATEWAY, _address(route.via).packed) if route.via else b""
     body += attribute(RTA_PRIORITY, _UINT.pack(route.metric)) if route.metric else b""
     return Request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, body, f"route {route.destination}")
 
@@ -297,7 +298,7 @@ def parse_route(message: bytes) -> LinkRoute | None:
 
 def put_neighbour(index: int, neighbour: Neighbour) -> Request:
     """Make a neighbour known for good, whatever was known of it."""
-    ip = ip_address(neighbour.address)
+    ip = _address(neighbour.address)
     body = _NEIGHBOUR.pack(_family(ip), index, NUD_PERMANENT, 0, 0)
     body += attribute(NDA_DST, ip.packed) + attribute(NDA_LLADDR, _mac(neighbour.mac))
     flags = NLM_F_CREATE | NLM_F_REPLACE
@@ -337,6 +338,11 @@ def set_proxy_delay(index: int, ticks_ms: int) -> Request:
     body = struct.pack("=Bxxx", AF_INET) + attribute(NDTA_NAME, b"arp_cache\0")
     body += attribute(NDTA_PARMS, parameters)
     return Request(RTM_SETNEIGHTBL, 0, body, f"proxy_delay of link {index}")
+
+
+# Most are the same for every pod.
+_address = functools.lru_cache(maxsize=64)(ip_address)
+_network = functools.lru_cache(maxsize=64)(ip_network)
 
 
 def _family(address: Address) -> int:

@@ -18,15 +18,18 @@ def read_sysctl(path: str) -> str:
 
 
 def write_sysctl(path: str, value: str) -> None:
-    """Set a sysctl, unless it is right: /proc/sys may be read-only."""
-    if read_sysctl(path) == value:
-        return
-    # Opened anew: the kernel ignores what is written behind what was read.
+    """Set a sysctl."""
     fd = os.open(f"{_ROOT}/{path}", os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, value.encode())
     finally:
         os.close(fd)
+
+
+def ensure_sysctl(path: str, value: str) -> None:
+    """Set a sysctl, unless it is right: /proc/sys may be read-only."""
+    if read_sysctl(path) != value:
+        write_sysctl(path, value)
 
 
 def has_ipv6() -> bool:
