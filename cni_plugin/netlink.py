@@ -15,6 +15,7 @@ from types import TracebackType
 
 SOL_NETLINK = 270
 SO_RCVBUFFORCE = 33
+SO_RCVTIMEO = 20
 NETLINK_ADD_MEMBERSHIP = 1
 NETLINK_DROP_MEMBERSHIP = 2
 NETLINK_CAP_ACK = 10  # an error does not repeat the request
@@ -32,13 +33,14 @@ NLMSGERR_ATTR_MSG = 1
 NLA_TYPE_MASK = 0x3FFF
 
 TRIES = 10  # each takes milliseconds
-TIMEOUT_S = 10.0
+TIMEOUT_S = 10
 ANNOUNCEMENTS_BUFFER = 4 << 20  # 110 links that go at once are announced in 1 MB
 BUFFER = 1 << 16  # the kernel fills at most half of it
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
 _ERROR = struct.Struct("=i")
+_TIMEVAL = struct.Struct("@ll")  # seconds, microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +72,14 @@ class Dump:
 class Netlink:
     """A socket in the network namespace that the thread is in when it makes it, for good."""
 
-    def __init__(self, timeout_s: float | None = TIMEOUT_S) -> None:
+    def __init__(self, timeout_s: int | None = TIMEOUT_S) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         self._socket.bind((0, 0))  # one without an address of its own gets no announcements
-        self._socket.settimeout(timeout_s)
+        if timeout_s is not None:
+            # Not settimeout: Python would ask before every call whether it will block.
+            self._socket.setsockopt(
+                socket.SOL_SOCKET, SO_RCVTIMEO, _TIMEVAL.pack(int(timeout_s), 0)
+            )
         for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK):
             self._socket.setsockopt(SOL_NETLINK, option, 1)
         self._sequence = 0

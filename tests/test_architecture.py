@@ -58,6 +58,7 @@ EDGES = {
         "route_distributor/__main__.py",
     },
     "threading": {
+        "cni_plugin/dataplane.py",
         "cni_plugin/deletions.py",
         "cni_plugin/parts.py",
         "cni_plugin/reporter.py",
