@@ -3,28 +3,28 @@
 Pure: no I/O.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from cni_plugin import netconf
-from cni_plugin.cni_error import (
-    INCOMPATIBLE_VERSION,
-    INVALID_CONFIG,
-    INVALID_ENVIRONMENT,
-    IO_FAILURE,
-    CniError,
-)
-from cni_plugin.netconf import NetConf, netconf_of
+from cni_plugin import stdin
+from cni_plugin.cni_error import INVALID_CONFIG, INVALID_ENVIRONMENT, IO_FAILURE, CniError
+from cni_plugin.netconf import NetConf, ipam_netconf_of, mac_of, netconf_of
+from cni_plugin.stdin import Keys, shown, version_of
 from datamodel.attachment import IFNAME_MAX_BYTES, NAME, Attachment, Pod
 from datamodel.block import Address
 
-# What each command cannot do without, in the order in which a complaint lists them.
+# What each command cannot do without, in the order in which a complaint lists them. CNI_PATH is
+# needed by those who delegate: not by us.
 REQUIRED = {
     "ADD": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"),
     "CHECK": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"),
     "DEL": ("CNI_CONTAINERID", "CNI_IFNAME"),
 }
+
+# What a GC leaves; the second name is that of the specification's first edition of 1.1.0.
+VALID_ATTACHMENTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,15 @@ class Invocation:
     # Whether the runtime still waits; a call may have stood in a queue.
     is_caller_there: Callable[[], bool] = lambda: True
 
+    @property
+    def is_ipam(self) -> bool:
+        """Whether we are called for addresses alone, by a plugin that makes the interface."""
+        return self.role.endswith("-ipam")
+
 
 @dataclass(frozen=True, slots=True)
 class CmdArgs:
-    """A call that is right in itself."""
+    """A call about one attachment that is right in itself."""
 
     attachment: Attachment
     pod: Pod | None
@@ -51,8 +56,18 @@ class CmdArgs:
     netns_fd: int | None
     netns_mistake: str
     conf: NetConf
-    addresses: tuple[Address, ...] = ()  # that an ADD asks for by CNI_ARGS, at most one per family
+    addresses: tuple[Address, ...] = ()  # that an ADD asks for, at most one of each family
+    mac: str = ""  # that an ADD asks for
+    deadline: float = math.inf  # by the clock of time.monotonic
     is_caller_there: Callable[[], bool] = lambda: True
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkArgs:
+    """A call about a network as a whole that is right in itself."""
+
+    conf: NetConf
+    valid: frozenset[tuple[str, str]] = frozenset()  # GC: container id and interface of what stays
 
 
 def parse(invocation: Invocation, command: str) -> CmdArgs:
@@ -64,29 +79,78 @@ def parse(invocation: Invocation, command: str) -> CmdArgs:
     """
     environment = invocation.environment
     container_id, ifname = _names(environment, REQUIRED[command])
+    keys, network = _network(invocation)
+    version = version_of(keys, command)
+    cni_args = environment.get("CNI_ARGS", "")
+    # A DEL uses nothing else, and must not fail for what was edited after its ADD.
+    is_del = command == "DEL"
+    conf = NetConf(version, network) if is_del else _conf(invocation, keys, network, version)
+    is_add = command == "ADD"
+    return CmdArgs(
+        attachment=Attachment(network, container_id, ifname),
+        pod=pod_of(cni_args),
+        # The capability and "args" of the configuration count more than CNI_ARGS.
+        addresses=conf.addresses or requested_addresses(cni_args) if is_add else (),
+        mac=conf.mac or requested_mac(cni_args) if is_add else "",
+        netns=environment.get("CNI_NETNS", ""),
+        netns_fd=invocation.netns_fd,
+        netns_mistake=invocation.netns_mistake,
+        is_caller_there=invocation.is_caller_there,
+        conf=conf,
+    )
+
+
+def parse_for_network(invocation: Invocation, command: str) -> NetworkArgs:
+    """Check a GC or a STATUS.
+
+    Raises:
+        CniError, Invalid, Unsupported: as ``parse``.
+    """
+    keys, network = _network(invocation)
+    version = version_of(keys, command)
+    if command == "GC":
+        return NetworkArgs(NetConf(version, network), valid_attachments(keys))
+    return NetworkArgs(_conf(invocation, keys, network, version))
+
+
+def _network(invocation: Invocation) -> tuple[Keys, str]:
     if invocation.stdin_mistake:
         raise CniError(IO_FAILURE, f"network configuration on stdin: {invocation.stdin_mistake}")
-    keys = netconf.parse(invocation.stdin)
+    keys = stdin.parse(invocation.stdin)
     network = keys.get("name", str, "")
     if not network:
         raise CniError(INVALID_CONFIG, "missing network name")
     if not NAME.fullmatch(network):
         raise CniError(INVALID_CONFIG, "invalid characters found in network name", network)
-    version = netconf.version_of(keys)
-    if command == "CHECK" and version == "0.3.1":
-        raise CniError(INCOMPATIBLE_VERSION, "config version does not allow CHECK")
-    cni_args = environment.get("CNI_ARGS", "")
-    return CmdArgs(
-        attachment=Attachment(network, container_id, ifname),
-        pod=pod_of(cni_args),
-        addresses=requested_addresses(cni_args) if command == "ADD" else (),
-        netns=environment.get("CNI_NETNS", ""),
-        netns_fd=invocation.netns_fd,
-        netns_mistake=invocation.netns_mistake,
-        # A DEL uses nothing else, and must not fail for what was edited after its ADD.
-        is_caller_there=invocation.is_caller_there,
-        conf=NetConf(version, network) if command == "DEL" else netconf_of(keys, network, version),
-    )
+    return keys, network
+
+
+def _conf(invocation: Invocation, keys: Keys, network: str, version: str) -> NetConf:
+    read = ipam_netconf_of if invocation.is_ipam else netconf_of
+    return read(keys, network, version)
+
+
+def valid_attachments(keys: Keys) -> frozenset[tuple[str, str]]:
+    """Read which attachments a GC leaves: container ids and interface names.
+
+    ``null`` and an empty list mean that none is valid. Without the key nobody knows.
+
+    Raises:
+        CniError: 7, the key is missing or anything in it is wrong: nothing may be removed.
+    """
+    key = next((key for key in VALID_ATTACHMENTS if key in keys), None)
+    if key is None:
+        mistake = f"{VALID_ATTACHMENTS[0]}: is missing; GC removes all that it does not list"
+        raise CniError(INVALID_CONFIG, mistake)
+    found = set()
+    for number, item in enumerate(keys.get(key, list, [])):
+        entry = Keys(item if isinstance(item, dict) else {}, f"{key}[{number}].")
+        pair = entry.get("containerID", str, ""), entry.get("ifname", str, "")
+        if not all(pair):
+            mistake = f"{key}[{number}]: {shown(item)} does not name containerID and ifname"
+            raise CniError(INVALID_CONFIG, mistake)
+        found.add(pair)
+    return frozenset(found)
 
 
 def _names(environment: Mapping[str, str], required: tuple[str, ...]) -> tuple[str, str]:
@@ -151,6 +215,19 @@ def requested_addresses(cni_args: str) -> tuple[Address, ...]:
         mistake = "CNI_ARGS IP: more than one address of a family; an interface has one of each"
         raise CniError(INVALID_ENVIRONMENT, mistake, text)
     return addresses
+
+
+def requested_mac(cni_args: str) -> str:
+    """Read the wanted address of the pod's link from CNI_ARGS ``MAC=``; "" for any.
+
+    Raises:
+        CniError: 4, it is none.
+    """
+    text = _pairs(cni_args).get("MAC", "")
+    try:
+        return mac_of(text) if text else ""
+    except ValueError as error:
+        raise CniError(INVALID_ENVIRONMENT, f"CNI_ARGS MAC: {error}", text) from error
 
 
 def _pairs(cni_args: str) -> dict[str, str]:

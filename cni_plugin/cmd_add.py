@@ -27,7 +27,7 @@ from ipam_api.client import NotReached, PendingAllocation, Recorded, Wanted
 def cmd_add(args: CmdArgs, parts: Parts) -> tuple[PodNet, Callable[[], None]]:
     """Run one ADD; return the network that the pod has now, and what takes it back."""
     netns_fd = netns_of(args)
-    links = plan_links(args.attachment, args.pod, args.conf.mtu)
+    links = plan_links(args.attachment, args.pod, args.conf.mtu, args.mac)
     forwards = args.conf.allows_ip_forwarding
     with ExitStack() as undo:
         links, index = _make_pair(args, parts, links, netns_fd)
@@ -84,9 +84,17 @@ def _ask(args: CmdArgs, parts: Parts, links: PodNet) -> PendingAllocation:
     is_kubernetes = args.conf.is_kubernetes and namespace
     profile = f"kns.{namespace}" if is_kubernetes else args.attachment.network
     endpoint = Recorded(links.host.name, links.pod.mac, (profile,), this_kernel())
-    wanted = Wanted(ipv4_pools=args.conf.pools, addresses=args.conf.addresses or args.addresses)
-    return parts.ipam.allocate(
-        args.attachment, args.pod, endpoint, wanted, parts.allocate_timeout_s
+    timeout_s = parts.allocate_timeout_s(args.deadline)
+    return parts.ipam.allocate(args.attachment, args.pod, endpoint, wanted_by(args), timeout_s)
+
+
+def wanted_by(args: CmdArgs) -> Wanted:
+    """Which addresses an ADD asks for."""
+    return Wanted(
+        versions=args.conf.families,
+        ipv4_pools=args.conf.ipv4_pools,
+        ipv6_pools=args.conf.ipv6_pools,
+        addresses=args.addresses,
     )
 
 

@@ -10,7 +10,7 @@ from cni_plugin import dataplane
 from cni_plugin.args import CmdArgs
 from cni_plugin.cmd_add import netns_of
 from cni_plugin.cni_error import INVALID_CONFIG, CniError
-from cni_plugin.parts import Parts
+from cni_plugin.parts import Parts, left_s
 from cni_plugin.podnet import PodNet, differences, host_names, plan, plan_links
 from datamodel.errors import OcicatError
 
@@ -29,7 +29,7 @@ def cmd_check(args: CmdArgs, parts: Parts) -> None:
     netns_fd = netns_of(args)
     if args.conf.prev_result is None:
         raise CniError(INVALID_CONFIG, "prevResult: is missing; CHECK needs the result of ADD")
-    holding = parts.ipam.get(args.attachment, args.pod, parts.allocate_timeout_s)
+    holding = parts.ipam.get(args.attachment, args.pod, left_s(args.deadline))
     if not holding.addresses:
         raise Differs(f"ipamd holds no address for {args.attachment.handle_id}")
     network = _with_names(args, holding.interface_name)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cni_plugin.parts import ADD_TIMEOUT_S, Parts
+from cni_plugin.parts import ADD_TIMEOUT_S, DEL_TIMEOUT_S, Parts
 from cni_plugin.spool import Spool
 from datamodel.environment import log_level, unknown_names
 from datamodel.errors import Invalid
@@ -18,6 +18,7 @@ class Config:
     ipam_socket: str
     spool: str
     add_timeout_s: float
+    del_timeout_s: float
     log_level: str
 
 
@@ -28,10 +29,8 @@ def read_config(environment: Mapping[str, str]) -> Config:
         Invalid: with every mistake.
     """
     mistakes = unknown_names(environment)
-    timeout = environment.get("OCICAT_ADD_TIMEOUT_S") or str(ADD_TIMEOUT_S)
-    if not timeout.replace(".", "", 1).isdecimal() or float(timeout) <= 0:
-        mistakes.append(f"OCICAT_ADD_TIMEOUT_S: {timeout!r} is not a number of seconds")
-        timeout = str(ADD_TIMEOUT_S)
+    add_timeout_s = _seconds(environment, "OCICAT_ADD_TIMEOUT_S", ADD_TIMEOUT_S, mistakes)
+    del_timeout_s = _seconds(environment, "OCICAT_DEL_TIMEOUT_S", DEL_TIMEOUT_S, mistakes)
     level, wrong = log_level(environment)
     mistakes += wrong
     if mistakes:
@@ -40,9 +39,18 @@ def read_config(environment: Mapping[str, str]) -> Config:
         socket=environment.get("OCICAT_CNI_SOCKET") or "/run/ocicat/cni.sock",
         ipam_socket=environment.get("OCICAT_IPAM_SOCKET") or "/run/ocicat/ipamd.sock",
         spool=environment.get("OCICAT_SPOOL_DIR") or "/var/lib/ocicat/releases",
-        add_timeout_s=float(timeout),
+        add_timeout_s=add_timeout_s,
+        del_timeout_s=del_timeout_s,
         log_level=level,
     )
+
+
+def _seconds(environment: Mapping[str, str], name: str, usual: float, mistakes: list[str]) -> float:
+    text = environment.get(name) or str(usual)
+    if not text.replace(".", "", 1).isdecimal() or float(text) <= 0:
+        mistakes.append(f"{name}: {text!r} is not a number of seconds")
+        return usual
+    return float(text)
 
 
 def make_parts(config: Config) -> Parts:
@@ -51,4 +59,5 @@ def make_parts(config: Config) -> Parts:
         ipam=IpamClient(config.ipam_socket),
         spool=Spool(config.spool),
         add_timeout_s=config.add_timeout_s,
+        del_timeout_s=config.del_timeout_s,
     )

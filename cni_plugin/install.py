@@ -82,6 +82,7 @@ def _settings(config: Config) -> dict[str, str]:
         "OCICAT_IPAM_SOCKET": config.ipam_socket,
         "OCICAT_SPOOL_DIR": config.spool,
         "OCICAT_ADD_TIMEOUT_S": str(config.add_timeout_s),
+        "OCICAT_DEL_TIMEOUT_S": str(config.del_timeout_s),
     }
 
 

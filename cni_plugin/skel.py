@@ -6,26 +6,25 @@ Called with the same values by the server and by a process of its own: one code 
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cni_plugin import args as cni_args
-from cni_plugin import result
+from cni_plugin import result, stdin, versions
 from cni_plugin.args import CmdArgs, Invocation
 from cni_plugin.cmd_add import cmd_add
 from cni_plugin.cmd_check import cmd_check
 from cni_plugin.cmd_del import cmd_del
 from cni_plugin.cni_error import INVALID_ENVIRONMENT, CniError, code_of
-from cni_plugin.netconf import SUPPORTED_VERSIONS
-from cni_plugin.parts import Parts
+from cni_plugin.parts import Parts, left_s
 from cni_plugin.undo import quietly
-from datamodel.errors import OcicatError, Unavailable, Unsupported
+from datamodel.errors import OcicatError, Unavailable
 
 log = logging.getLogger(__name__)
 
 ABOUT = (
     "ocicat, a CNI plugin; it is called by a container runtime, with CNI_COMMAND in the environment"
-    f"\nCNI protocol versions supported: {', '.join(SUPPORTED_VERSIONS)}\n"
+    f"\nCNI protocol versions supported: {', '.join(versions.SUPPORTED)}\n"
 )
 
 
@@ -52,7 +51,7 @@ def run(invocation: Invocation, parts: Parts) -> Answer:
     except Exception as error:
         if not isinstance(error, OcicatError):
             log.exception("bug")
-        answer = failed(error)
+        answer = failed(error, stdin.spoken_version(invocation.stdin))
         outcome = f"code={code_of(error)} {str(error)!r}"
     log.info(
         "%s container=%s ifname=%s took_ms=%d %s",
@@ -68,13 +67,12 @@ def run(invocation: Invocation, parts: Parts) -> Answer:
 def _run(command: str, invocation: Invocation, parts: Parts) -> Answer:
     if command == "VERSION":
         return Answer(0, result.printed(result.version_result()))
-    if command not in cni_args.REQUIRED:
+    if command not in _COMMANDS:
         raise CniError(INVALID_ENVIRONMENT, f"unknown CNI_COMMAND: {command}")
-    if invocation.role.endswith("-ipam"):
-        raise Unsupported(f"{invocation.role}: the IPAM role is not served yet")
     args = cni_args.parse(invocation, command)
+    args = replace(args, deadline=parts.deadline_of(command))
     # A DEL that overtakes its ADD waits for it, and then removes what it made.
-    with parts.locks.held(args.attachment.handle_id):
+    with parts.locks.held(args.attachment.handle_id, left_s(args.deadline)):
         return _COMMANDS[command](args, parts)
 
 
@@ -87,7 +85,7 @@ def _add(args: CmdArgs, parts: Parts) -> Answer:
         with parts.locks.held(args.attachment.handle_id):
             quietly(undo)
 
-    document = result.add_result(network, args.netns, args.conf.cni_version, args.conf.prev_result)
+    document = result.add_result(network, args.netns, args.conf)
     return Answer(0, result.printed(document), take_back=take_back)
 
 
@@ -108,10 +106,10 @@ _COMMANDS: dict[str, Callable[[CmdArgs, Parts], Answer]] = {
 }
 
 
-def failed(error: Exception) -> Answer:
+def failed(error: Exception, version: str = versions.NEWEST) -> Answer:
     """The answer that reports *error*."""
     details = error.details if isinstance(error, CniError) else ""
     document: dict[str, Any] = result.error_result(
-        code_of(error), str(error) or type(error).__name__, details, SUPPORTED_VERSIONS[-1]
+        code_of(error), str(error) or type(error).__name__, details, version
     )
     return Answer(1, result.printed(document))

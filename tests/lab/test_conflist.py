@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
+from cni_plugin import versions
 from ocicatctl.lab import system
 from ocicatctl.lab.runtime import Runtime
 
@@ -74,7 +76,7 @@ def test_its_pods_reach_those_of_our_own_conflist(lab, attached):
     system.run("ping", "-n", "-c1", "-W2", address, namespace=other.namespace)
 
 
-@pytest.mark.parametrize("version", ["0.3.1", "0.4.0", "1.0.0"])
+@pytest.mark.parametrize("version", versions.SUPPORTED)
 def test_every_version_gets_its_own_form_and_passes_check(lab, node, version):
     conflist = {**KUBESPRAY, "cniVersion": version, "plugins": KUBESPRAY["plugins"][:1]}
     runtime = Runtime(node.namespace, conflist, node.bin)
@@ -83,7 +85,39 @@ def test_every_version_gets_its_own_form_and_passes_check(lab, node, version):
     result = runtime.add(pod.container)
 
     assert result["cniVersion"] == version
-    assert ("version" in result["ips"][0]) == (version != "1.0.0")
-    if version != "0.3.1":
+    if version in versions.LEGACY:
+        assert result["ip4"]["ip"].endswith("/32")
+        assert "interfaces" not in result
+    else:
+        [ip] = result["ips"]
+        assert ("version" in ip) == (version in versions.ZERO)
+        assert result["interfaces"][ip["interface"]]["sandbox"] == pod.container.netns
+        assert ("mtu" in result["interfaces"][1]) == (version == "1.1.0")
+    if version >= "0.4.0":
         runtime.check(pod.container, result)
     runtime.delete(pod.container, result)
+
+
+@pytest.mark.parametrize("source", ["CNI_ARGS", "args", "runtimeConfig"])
+def test_a_container_may_ask_for_its_mac_and_its_address(lab, node, source):
+    conf = dict(KUBESPRAY["plugins"][0])
+    pod = lab.container(node, "asked")
+    container = pod.container
+    if source == "CNI_ARGS":
+        args = f"{container.args};MAC=02:00:00:00:AB:CD;IP=10.233.70.9"
+        container = replace(container, args=args)
+    elif source == "args":
+        conf["args"] = {"cni": {"mac": "02:00:00:00:ab:cd", "ips": ["10.233.70.9/24"]}}
+    else:
+        conf["runtimeConfig"] = {"mac": "02:00:00:00:ab:cd", "ips": ["10.233.70.9"]}
+    runtime = Runtime(node.namespace, {**KUBESPRAY, "plugins": [conf]}, node.bin)
+
+    result = runtime.add(container)
+    link = system.run("ip", "-o", "link", "show", "eth0", namespace=pod.namespace).stdout
+    address = system.run("ip", "-o", "addr", "show", "eth0", namespace=pod.namespace).stdout
+    runtime.delete(container, result)
+
+    assert result["interfaces"][1]["mac"] == "02:00:00:00:ab:cd"
+    assert "02:00:00:00:ab:cd" in link
+    assert result["ips"][0]["address"] == "10.233.70.9/32"
+    assert "10.233.70.9/32" in address

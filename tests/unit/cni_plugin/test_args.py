@@ -5,7 +5,14 @@ from ipaddress import ip_address
 
 import pytest
 
-from cni_plugin.args import Invocation, ifname_mistake, parse, pod_of, requested_addresses
+from cni_plugin.args import (
+    Invocation,
+    ifname_mistake,
+    parse,
+    parse_for_network,
+    pod_of,
+    requested_addresses,
+)
 from cni_plugin.cni_error import CniError, code_of
 from datamodel.attachment import Attachment, Pod
 from datamodel.errors import OcicatError
@@ -227,6 +234,92 @@ def test_only_an_add_minds_the_address_that_is_asked_for(command):
     assert parse(a_call(CNI_ARGS="IP=junk"), command).addresses == ()
 
 
+@pytest.mark.parametrize(
+    ("conf", "addresses"),
+    [
+        ({"runtimeConfig": {"ips": ["10.0.0.5/24"]}}, ("10.0.0.5",)),
+        ({"args": {"cni": {"ips": ["10.0.0.6"]}}}, ("10.0.0.6",)),
+        ({}, ("10.0.0.7",)),
+    ],
+)
+def test_the_configurations_address_counts_more_than_that_of_cni_args(conf, addresses):
+    args = parse(a_call(conf={**CONF, **conf}, CNI_ARGS="IP=10.0.0.7"), "ADD")
+
+    assert args.addresses == tuple(map(ip_address, addresses))
+
+
+def test_a_mac_may_be_asked_for_by_cni_args():
+    assert parse(a_call(CNI_ARGS="MAC=0A:58:0A:00:00:05"), "ADD").mac == "0a:58:0a:00:00:05"
+    conf = {**CONF, "args": {"cni": {"mac": "02:00:00:00:00:01"}}}
+    assert parse(a_call(conf, CNI_ARGS="MAC=02:00:00:00:00:02"), "ADD").mac == "02:00:00:00:00:01"
+
+
+@pytest.mark.parametrize("mac", ["x", "01:00:00:00:00:00", "02:00:00:00:00"])
+def test_a_mac_that_is_none_is_refused_with_its_value(mac):
+    error = refusal(a_call(CNI_ARGS=f"MAC={mac}"))
+
+    assert isinstance(error, CniError)
+    assert (error.code, error.details) == (4, mac)
+    assert str(error).startswith("CNI_ARGS MAC: ")
+
+
+# ---- GC and STATUS -----------------------------------------------------------------------------
+
+NEWEST = {**CONF, "cniVersion": "1.1.0"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "valid"),
+    [
+        (
+            {"cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth0"}]},
+            {("c1", "eth0")},
+        ),
+        ({"cni.dev/attachments": [{"ContainerID": "c1", "IfName": "net1"}]}, {("c1", "net1")}),
+        ({"cni.dev/valid-attachments": None}, set()),
+        ({"cni.dev/valid-attachments": []}, set()),
+        (
+            {"cni.dev/valid-attachments": [], "cni.dev/attachments": [{"x": 1}]},
+            set(),
+        ),
+    ],
+)
+def test_a_gc_says_what_is_valid(keys, valid):
+    blank = {"CNI_CONTAINERID": "", "CNI_NETNS": "", "CNI_IFNAME": ""}
+
+    args = parse_for_network(a_call(conf={**NEWEST, **keys}, **blank), "GC")
+
+    assert args.valid == valid
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"cni.dev/valid-attachments": {}},
+        {"cni.dev/valid-attachments": ["c1"]},
+        {"cni.dev/valid-attachments": [{"containerID": "c1"}]},
+        {"cni.dev/valid-attachments": [{"containerID": "c1", "ifname": 5}]},
+        {"cni.dev/valid-attachments": [{"containerID": "", "ifname": "eth0"}]},
+    ],
+)
+def test_a_gc_that_does_not_say_what_is_valid_is_refused(keys):
+    with pytest.raises(OcicatError) as caught:
+        parse_for_network(a_call(conf={**NEWEST, **keys}), "GC")
+
+    assert code_of(caught.value) == 7
+    assert "cni.dev/valid-attachments" in str(caught.value)
+
+
+@pytest.mark.parametrize("command", ["GC", "STATUS"])
+def test_they_need_a_version_that_knows_them(command):
+    with pytest.raises(OcicatError) as caught:
+        parse_for_network(a_call(), command)
+
+    assert code_of(caught.value) == 1
+    assert str(caught.value) == f"config version does not allow {command}"
+
+
 # ---- stdin -------------------------------------------------------------------------------------
 
 
@@ -277,7 +370,7 @@ def test_a_check_needs_a_version_that_knows_it():
         {"prevResult": {"interfaces": 5}},
         {"mtu": "large"},
         {"ipam": {"type": "host-local"}},
-        {"ipam": {"type": "calico-ipam", "assign_ipv6": "true"}},
+        {"ipam": {"type": "calico-ipam", "assign_ipv4": "maybe"}},
         {"ipam": {"type": "calico-ipam", "ipv4_pools": ["10.0.0.1/8"]}},
     ],
 )

@@ -16,6 +16,7 @@ def test_without_settings_everything_has_its_usual_place():
         ipam_socket="/run/ocicat/ipamd.sock",
         spool="/var/lib/ocicat/releases",
         add_timeout_s=10.0,
+        del_timeout_s=15.0,
         log_level="INFO",
     )
 
@@ -27,11 +28,12 @@ def test_every_setting_is_read():
             "OCICAT_IPAM_SOCKET": "/b",
             "OCICAT_SPOOL_DIR": "/c",
             "OCICAT_ADD_TIMEOUT_S": "2.5",
+            "OCICAT_DEL_TIMEOUT_S": "4",
             "OCICAT_LOG_LEVEL": "Warning",
         }
     )
 
-    assert config == Config("/a", "/b", "/c", 2.5, "WARNING")
+    assert config == Config("/a", "/b", "/c", 2.5, 4.0, "WARNING")
 
 
 def test_an_empty_setting_is_none():
@@ -41,6 +43,7 @@ def test_an_empty_setting_is_none():
             "OCICAT_IPAM_SOCKET",
             "OCICAT_SPOOL_DIR",
             "OCICAT_ADD_TIMEOUT_S",
+            "OCICAT_DEL_TIMEOUT_S",
             "OCICAT_LOG_LEVEL",
         ),
         "",
@@ -52,10 +55,9 @@ def test_an_empty_setting_is_none():
 @pytest.mark.parametrize(
     "timeout", ["soon", "-1", "0", "0.0", "1,5", "1e3", "nan", "inf", ".", "1.2.3"]
 )
-def test_a_timeout_must_be_a_number_of_seconds(timeout):
-    assert f"OCICAT_ADD_TIMEOUT_S: '{timeout}' is not a number of seconds" in mistakes_of(
-        OCICAT_ADD_TIMEOUT_S=timeout
-    )
+@pytest.mark.parametrize("name", ["OCICAT_ADD_TIMEOUT_S", "OCICAT_DEL_TIMEOUT_S"])
+def test_a_timeout_must_be_a_number_of_seconds(name, timeout):
+    assert f"{name}: '{timeout}' is not a number of seconds" in mistakes_of(**{name: timeout})
 
 
 def test_every_mistake_is_reported_at_once():

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from cni_plugin import versions
 from cni_plugin.args import Invocation
 from cni_plugin.cni_error import CniError
 from cni_plugin.parts import Parts
@@ -40,7 +41,7 @@ def test_without_a_command_we_say_who_we_are(parts, environment):
     answer = run(Invocation(environment, b""), parts)
 
     assert (answer.exit_code, answer.stdout) == (0, b"")
-    assert b"CNI protocol versions supported: 0.3.1, 0.4.0, 1.0.0" in answer.stderr
+    assert b"CNI protocol versions supported: 0.1.0, 0.2.0, 0.3.0, " in answer.stderr
 
 
 def test_version_needs_neither_stdin_nor_names(parts):
@@ -49,7 +50,7 @@ def test_version_needs_neither_stdin_nor_names(parts):
     )
 
     assert answer.exit_code == 0
-    assert document(answer)["supportedVersions"] == ["0.3.1", "0.4.0", "1.0.0"]
+    assert document(answer)["supportedVersions"] == list(versions.SUPPORTED)
 
 
 @pytest.mark.parametrize("command", ["add", "Add", "UPDATE", "ADD "])
@@ -115,7 +116,7 @@ def test_a_failure_is_one_document_with_a_code(error, code):
     answer = failed(error)
 
     assert answer.exit_code == 1
-    assert document(answer) == {"cniVersion": "1.0.0", "code": code, "msg": "x"}
+    assert document(answer) == {"cniVersion": "1.1.0", "code": code, "msg": "x"}
 
 
 def test_a_failure_without_words_is_named_after_its_kind():
