@@ -68,6 +68,7 @@ class NetworkArgs:
 
     conf: NetConf
     valid: frozenset[tuple[str, str]] = frozenset()  # GC: container id and interface of what stays
+    deadline: float = math.inf
 
 
 def parse(invocation: Invocation, command: str) -> CmdArgs:

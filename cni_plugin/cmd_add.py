@@ -6,7 +6,6 @@ back if a later step fails: a call that times out may still have worked on the o
 undoing what never happened does no harm.
 """
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -18,14 +17,15 @@ from cni_plugin.dataplane import LinkTaken
 from cni_plugin.parts import Parts
 from cni_plugin.podnet import PodNet, host_names, plan, plan_links, remainder
 from cni_plugin.report import this_kernel
-from cni_plugin.undo import quietly
+from cni_plugin.result import add_result
+from cni_plugin.undo import Added, quietly
 from datamodel.attachment import Attachment
 from datamodel.errors import Invalid, OcicatError, Unavailable
 from ipam_api.client import NotReached, PendingAllocation, Recorded, Wanted
 
 
-def cmd_add(args: CmdArgs, parts: Parts) -> tuple[PodNet, Callable[[], None]]:
-    """Run one ADD; return the network that the pod has now, and what takes it back."""
+def cmd_add(args: CmdArgs, parts: Parts) -> Added:
+    """Run one ADD; return its result, and what takes it back."""
     netns_fd = netns_of(args)
     links = plan_links(args.attachment, args.pod, args.conf.mtu, args.mac)
     forwards = args.conf.allows_ip_forwarding
@@ -34,18 +34,19 @@ def cmd_add(args: CmdArgs, parts: Parts) -> tuple[PodNet, Callable[[], None]]:
         undo.callback(quietly, dataplane.delete_named, links.host.name, links.alias)
         was_spooled = parts.spool.take_back(args.attachment)
         allocation = _ask(args, parts, links)
-        undo.callback(quietly, _give_back, args, parts, allocation, was_spooled)
+        undo.callback(quietly, release_asked, args, parts, allocation, was_spooled)
         # Runs before the address is given back: nothing may use it any more by then.
         undo.callback(quietly, dataplane.delete_named, links.host.name, links.alias)
         prepared = plan(links, (), forwards, families=(4,))
         dataplane.setup(prepared, netns_fd)
-        allocated = allocation.wait()
+        allocated = allocation.wait(args.is_caller_there)
         network = plan(links, allocated.addresses, forwards)
         dataplane.setup(remainder(network, prepared), netns_fd)
+        result = add_result(network, args.netns, args.conf)
         undo.pop_all()  # success: keep everything
     if allocated.superseded_container_id:
         _give_back_previous_sandbox(args, parts, allocated.superseded_container_id)
-    return network, lambda: undo_add(args, parts, index)
+    return Added(result, lambda: undo_add(args, parts, index))
 
 
 def undo_add(args: CmdArgs, parts: Parts, index: int) -> None:
@@ -61,7 +62,15 @@ def undo_add(args: CmdArgs, parts: Parts, index: int) -> None:
 
 
 class AlreadyAttached(Invalid):
-    """The attachment has its link: an ADD is repeated without a DEL between."""
+    """The attachment has what it would get: an ADD is repeated without a DEL between."""
+
+    @classmethod
+    def of(cls, attachment: Attachment) -> "AlreadyAttached":
+        """Say so of *attachment*."""
+        return cls(
+            f"container {attachment.container_id}: interface {attachment.ifname} is attached "
+            "already; DEL comes before another ADD"
+        )
 
 
 def netns_of(args: CmdArgs) -> int:
@@ -98,7 +107,7 @@ def wanted_by(args: CmdArgs) -> Wanted:
     )
 
 
-def _give_back(
+def release_asked(
     args: CmdArgs, parts: Parts, allocation: PendingAllocation, was_spooled: bool
 ) -> None:
     """Undo: wait for what was asked, since a release must not overtake it, and give it back.
@@ -146,10 +155,7 @@ def _clear(args: CmdArgs, parts: Parts, taken: LinkTaken) -> bool:
     be anybody's.
     """
     if args.attachment.owns(taken.alias):
-        raise AlreadyAttached(
-            f"container {args.attachment.container_id}: interface {args.attachment.ifname} is "
-            "attached already; DEL comes before another ADD"
-        ) from taken
+        raise AlreadyAttached.of(args.attachment) from taken
     older = taken.owner.attachment if taken.owner else None
     is_previous = bool(
         taken.owner

@@ -5,10 +5,11 @@ a reachable ipamd; twice as well as once.
 """
 
 import logging
+import math
 
 from cni_plugin import dataplane
 from cni_plugin.args import CmdArgs
-from cni_plugin.parts import Parts
+from cni_plugin.parts import Parts, left_s
 from cni_plugin.podnet import host_names
 from datamodel.attachment import Attachment, Pod
 from datamodel.errors import OcicatError
@@ -26,7 +27,7 @@ def cmd_del(args: CmdArgs, parts: Parts) -> None:
         OSError: the release can be neither delivered nor spooled.
     """
     remove_link(args.attachment, args.pod, parts)
-    give_back(args.attachment, args.pod, parts)
+    give_back(args.attachment, args.pod, parts, args.deadline)
 
 
 def remove_link(attachment: Attachment, pod: Pod | None, parts: Parts) -> None:
@@ -36,10 +37,13 @@ def remove_link(attachment: Attachment, pod: Pod | None, parts: Parts) -> None:
         dataplane.delete(attachment, names, parts.delete_link)
 
 
-def give_back(attachment: Attachment, pod: Pod | None, parts: Parts) -> None:
+def give_back(
+    attachment: Attachment, pod: Pod | None, parts: Parts, deadline: float = math.inf
+) -> None:
     """Release addresses, handle and endpoint; if ipamd cannot do it now, spool it for later."""
+    timeout_s = min(parts.release_timeout_s, left_s(deadline))
     try:
-        parts.ipam.release(attachment, pod, parts.release_timeout_s)
+        parts.ipam.release(attachment, pod, timeout_s)
     except OcicatError as error:
         parts.spool.put(attachment, pod)
         log.warning("release of %s is spooled: %s", attachment.handle_id, error)

@@ -13,6 +13,8 @@ DECODING_FAILURE = 6
 INVALID_CONFIG = 7
 INVALID_NETNS = 8  # the CNI library's, for CNI_NETNS that is the plugin's own
 TRY_AGAIN_LATER = 11
+NOT_AVAILABLE = 50  # STATUS: no ADD can be served
+LIMITED_CONNECTIVITY = 51  # the same, and containers that are there may not reach everything
 EXHAUSTED = 101
 INTERNAL = 999  # as the CNI library marks what no plugin foresaw
 

@@ -4,7 +4,7 @@ Pure: no I/O.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from ipaddress import ip_interface, ip_network
 from typing import Any
 
@@ -12,6 +12,7 @@ from cni_plugin import versions
 from cni_plugin.netconf import NetConf
 from cni_plugin.podnet import PodNet, Side
 from datamodel.errors import Invalid
+from ipam_api.answers import Allocation
 
 ANYWHERE = ("0.0.0.0/0", "::/0")
 
@@ -106,9 +107,17 @@ def _family(address: str) -> int:
         return 0  # a route of somebody else that nobody can read
 
 
-def ipam_result(ips: Iterable[Mapping[str, Any]], conf: NetConf) -> dict[str, Any]:
-    """What the IPAM role answers to ADD: addresses alone, the interface is somebody else's."""
-    return in_form(conf.cni_version, {"ips": list(ips), "routes": list(conf.routes), "dns": {}})
+def ipam_result(allocation: Allocation, conf: NetConf) -> dict[str, Any]:
+    """What the IPAM role answers to ADD: addresses alone, the interface is somebody else's.
+
+    Each is told with the prefix length of its block, as Calico's does: ``ptp`` and ``bridge`` take
+    what lies in it to be on the link.
+    """
+    ips = [
+        {"address": f"{address}/{block.prefixlen}"}
+        for address, block in zip(allocation.addresses, allocation.blocks, strict=True)
+    ]
+    return in_form(conf.cni_version, {"ips": ips, "routes": list(conf.routes), "dns": {}})
 
 
 def version_result() -> dict[str, Any]:

@@ -11,13 +11,16 @@ from typing import Any
 
 from cni_plugin import args as cni_args
 from cni_plugin import result, stdin, versions
-from cni_plugin.args import CmdArgs, Invocation
+from cni_plugin.args import CmdArgs, Invocation, NetworkArgs
 from cni_plugin.cmd_add import cmd_add
 from cni_plugin.cmd_check import cmd_check
 from cni_plugin.cmd_del import cmd_del
+from cni_plugin.cmd_gc import cmd_gc
+from cni_plugin.cmd_ipam import cmd_ipam_add, cmd_ipam_check, cmd_ipam_del
+from cni_plugin.cmd_status import cmd_status
 from cni_plugin.cni_error import INVALID_ENVIRONMENT, CniError, code_of
 from cni_plugin.parts import Parts, left_s
-from cni_plugin.undo import quietly
+from cni_plugin.undo import Added, quietly
 from datamodel.errors import OcicatError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -67,42 +70,40 @@ def run(invocation: Invocation, parts: Parts) -> Answer:
 def _run(command: str, invocation: Invocation, parts: Parts) -> Answer:
     if command == "VERSION":
         return Answer(0, result.printed(result.version_result()))
-    if command not in _COMMANDS:
+    if command in _FOR_NETWORK:
+        network_args = cni_args.parse_for_network(invocation, command)
+        network_args = replace(network_args, deadline=parts.deadline_of(command))
+        _FOR_NETWORK[command](network_args, parts)
+        return Answer(0)
+    if command not in cni_args.REQUIRED:
         raise CniError(INVALID_ENVIRONMENT, f"unknown CNI_COMMAND: {command}")
     args = cni_args.parse(invocation, command)
     args = replace(args, deadline=parts.deadline_of(command))
     # A DEL that overtakes its ADD waits for it, and then removes what it made.
     with parts.locks.held(args.attachment.handle_id, left_s(args.deadline)):
-        return _COMMANDS[command](args, parts)
+        if command == "ADD":
+            return _add(args, parts, cmd_ipam_add if invocation.is_ipam else cmd_add)
+        (_IPAM_COMMANDS if invocation.is_ipam else _COMMANDS)[command](args, parts)
+        return Answer(0)
 
 
-def _add(args: CmdArgs, parts: Parts) -> Answer:
+def _add(args: CmdArgs, parts: Parts, command: Callable[[CmdArgs, Parts], Added]) -> Answer:
     if not args.is_caller_there():
         raise Unavailable("the runtime gave up before this ADD began")
-    network, undo = cmd_add(args, parts)
+    added = command(args, parts)
 
     def take_back() -> None:
         with parts.locks.held(args.attachment.handle_id):
-            quietly(undo)
+            quietly(added.undo)
 
-    document = result.add_result(network, args.netns, args.conf)
-    return Answer(0, result.printed(document), take_back=take_back)
-
-
-def _del(args: CmdArgs, parts: Parts) -> Answer:
-    cmd_del(args, parts)
-    return Answer(0)
+    return Answer(0, result.printed(added.result), take_back=take_back)
 
 
-def _check(args: CmdArgs, parts: Parts) -> Answer:
-    cmd_check(args, parts)
-    return Answer(0)
-
-
-_COMMANDS: dict[str, Callable[[CmdArgs, Parts], Answer]] = {
-    "ADD": _add,
-    "DEL": _del,
-    "CHECK": _check,
+_COMMANDS: dict[str, Callable[[CmdArgs, Parts], None]] = {"DEL": cmd_del, "CHECK": cmd_check}
+_IPAM_COMMANDS = {"DEL": cmd_ipam_del, "CHECK": cmd_ipam_check}
+_FOR_NETWORK: dict[str, Callable[[NetworkArgs, Parts], None]] = {
+    "GC": cmd_gc,
+    "STATUS": cmd_status,
 }
 
 

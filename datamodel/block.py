@@ -23,6 +23,11 @@ Address = IPv4Address | IPv6Address
 WINDOWS_HANDLE = "windows-reserved-ipam-handle"
 CLAIM_AGE_S = 60  # Calico's: a block that was claimed a moment ago is about to be used
 
+# What an attribute's "type" says. The interface is another plugin's, and nobody can see whether it
+# is there; and: the gateway of such interfaces, held by the node.
+DELEGATED = "ocicatDelegated"
+GATEWAY = "ocicatGateway"
+
 
 @dataclass(frozen=True, slots=True)
 class Attribute:

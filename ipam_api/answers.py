@@ -19,6 +19,8 @@ class Allocation:
     """What ipamd answers to Allocate."""
 
     addresses: tuple[Address, ...]
+    blocks: tuple[Network, ...]  # that they are from, one for each
+    gateways: tuple[Address | None, ...]  # in the blocks, if another plugin makes the interface
     node: str
     superseded_container_id: str  # the pod's previous sandbox; "" if there is none
 
@@ -83,6 +85,8 @@ def allocation_of(message: ipam_pb2.AllocateResponse) -> Allocation:
     """Read the answer to Allocate."""
     return Allocation(
         addresses=tuple(address_of(a.address) for a in message.addresses),
+        blocks=tuple(ip_network(a.block) for a in message.addresses),
+        gateways=tuple(address_of(a.gateway) if a.gateway else None for a in message.addresses),
         node=message.node,
         superseded_container_id=message.superseded_container_id,
     )

@@ -27,7 +27,13 @@ from ipam_api.answers import (
     last_report_of,
     node_status_of,
 )
-from ipam_api.messages import attachment_message, kernel_message, pod_message, report_message
+from ipam_api.messages import (
+    attachment_message,
+    attachment_of,
+    kernel_message,
+    pod_message,
+    report_message,
+)
 from ipam_api.status import OURS_METADATA, error_of
 
 T = TypeVar("T")
@@ -42,6 +48,7 @@ _CHANNEL_OPTIONS = [
 ]
 
 RETRY_PAUSE_S = 0.1
+GLANCE_S = 0.2  # between two looks at whether an answer is still wanted
 TIMEOUT_S = 10.0  # of what only looks
 
 
@@ -58,6 +65,7 @@ class Wanted:
     ipv6_pools: tuple[str, ...] = ()
     addresses: tuple[Address, ...] = ()  # exactly these, at most one of each family
     namespace_labels: Mapping[str, str] = field(default_factory=dict)
+    is_delegated: bool = False  # another plugin makes the interface
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +112,7 @@ class IpamClient:
             ipv6_pools=wanted.ipv6_pools,
             addresses=map(str, wanted.addresses),
             namespace_labels=wanted.namespace_labels,
+            is_delegated=wanted.is_delegated,
         )
         deadline = time.monotonic() + timeout_s
         return PendingAllocation(
@@ -131,6 +140,12 @@ class IpamClient:
             attachment=attachment_message(attachment), pod=pod_message(pod)
         )
         return held_of(self._checked(lambda: self._stub.Get(request, timeout=timeout_s)))
+
+    def list_attachments(self, network: str, timeout_s: float) -> tuple[Attachment, ...]:
+        """List the attachments to *network* that hold addresses for this node."""
+        request = ipam_pb2.ListAttachmentsRequest(network=network)
+        answer = self._checked(lambda: self._stub.ListAttachments(request, timeout=timeout_s))
+        return tuple(map(attachment_of, answer.attachments))
 
     def report(self, report: Report, timeout_s: float = TIMEOUT_S) -> None:
         """Tell what the kernel of this node has."""
@@ -192,8 +207,12 @@ class PendingAllocation:
         self._call = start()
         self._failure: OcicatError | None = None
 
-    def wait(self) -> Allocation:
+    def wait(self, is_wanted: Callable[[], bool] = lambda: True) -> Allocation:
         """Wait for the answer; again, for the same answer. An absent daemon is waited for.
+
+        Args:
+            is_wanted: whether the answer still is, asked now and then while there is none. If not,
+                the request is broken off as at its deadline.
 
         Raises:
             Exhausted, Invalid: as ipamd says; nothing is held.
@@ -202,10 +221,15 @@ class PendingAllocation:
         """
         while self._failure is None:
             try:
-                return allocation_of(self._call.result())
+                return allocation_of(self._call.result(timeout=GLANCE_S))
+            except grpc.FutureTimeoutError:
+                if not is_wanted():
+                    self._call.cancel()
+                    self._failure = Unavailable("the answer of ipamd is not wanted any more")
             except grpc.RpcError as error:
                 failure = _error(error, self._where)
-                if isinstance(failure, NotReached) and time.monotonic() < self._deadline:
+                may_retry = time.monotonic() < self._deadline and is_wanted()
+                if isinstance(failure, NotReached) and may_retry:
                     time.sleep(RETRY_PAUSE_S)
                     self._call = self._start()
                     continue

@@ -45,15 +45,17 @@ class Kernel(_message.Message):
     def __init__(self, boot_id: _Optional[str] = ..., netns: _Optional[str] = ...) -> None: ...
 
 class Address(_message.Message):
-    __slots__ = ("address", "block")
+    __slots__ = ("address", "block", "gateway")
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     BLOCK_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_FIELD_NUMBER: _ClassVar[int]
     address: str
     block: str
-    def __init__(self, address: _Optional[str] = ..., block: _Optional[str] = ...) -> None: ...
+    gateway: str
+    def __init__(self, address: _Optional[str] = ..., block: _Optional[str] = ..., gateway: _Optional[str] = ...) -> None: ...
 
 class AllocateRequest(_message.Message):
-    __slots__ = ("attachment", "pod", "endpoint", "ipv4", "ipv6", "ipv4_pools", "ipv6_pools", "addresses", "namespace_labels")
+    __slots__ = ("attachment", "pod", "endpoint", "ipv4", "ipv6", "ipv4_pools", "ipv6_pools", "addresses", "namespace_labels", "is_delegated")
     class NamespaceLabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +72,7 @@ class AllocateRequest(_message.Message):
     IPV6_POOLS_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_LABELS_FIELD_NUMBER: _ClassVar[int]
+    IS_DELEGATED_FIELD_NUMBER: _ClassVar[int]
     attachment: Attachment
     pod: Pod
     endpoint: Endpoint
@@ -79,7 +82,8 @@ class AllocateRequest(_message.Message):
     ipv6_pools: _containers.RepeatedScalarFieldContainer[str]
     addresses: _containers.RepeatedScalarFieldContainer[str]
     namespace_labels: _containers.ScalarMap[str, str]
-    def __init__(self, attachment: _Optional[_Union[Attachment, _Mapping]] = ..., pod: _Optional[_Union[Pod, _Mapping]] = ..., endpoint: _Optional[_Union[Endpoint, _Mapping]] = ..., ipv4: _Optional[bool] = ..., ipv6: _Optional[bool] = ..., ipv4_pools: _Optional[_Iterable[str]] = ..., ipv6_pools: _Optional[_Iterable[str]] = ..., addresses: _Optional[_Iterable[str]] = ..., namespace_labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    is_delegated: bool
+    def __init__(self, attachment: _Optional[_Union[Attachment, _Mapping]] = ..., pod: _Optional[_Union[Pod, _Mapping]] = ..., endpoint: _Optional[_Union[Endpoint, _Mapping]] = ..., ipv4: _Optional[bool] = ..., ipv6: _Optional[bool] = ..., ipv4_pools: _Optional[_Iterable[str]] = ..., ipv6_pools: _Optional[_Iterable[str]] = ..., addresses: _Optional[_Iterable[str]] = ..., namespace_labels: _Optional[_Mapping[str, str]] = ..., is_delegated: _Optional[bool] = ...) -> None: ...
 
 class AllocateResponse(_message.Message):
     __slots__ = ("addresses", "node", "superseded_container_id")
@@ -122,6 +126,18 @@ class GetResponse(_message.Message):
     endpoint: Endpoint
     node: str
     def __init__(self, addresses: _Optional[_Iterable[_Union[Address, _Mapping]]] = ..., endpoint: _Optional[_Union[Endpoint, _Mapping]] = ..., node: _Optional[str] = ...) -> None: ...
+
+class ListAttachmentsRequest(_message.Message):
+    __slots__ = ("network",)
+    NETWORK_FIELD_NUMBER: _ClassVar[int]
+    network: str
+    def __init__(self, network: _Optional[str] = ...) -> None: ...
+
+class ListAttachmentsResponse(_message.Message):
+    __slots__ = ("attachments",)
+    ATTACHMENTS_FIELD_NUMBER: _ClassVar[int]
+    attachments: _containers.RepeatedCompositeFieldContainer[Attachment]
+    def __init__(self, attachments: _Optional[_Iterable[_Union[Attachment, _Mapping]]] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ()

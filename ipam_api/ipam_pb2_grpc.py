@@ -49,6 +49,11 @@ class IpamStub:
                 request_serializer=ipam__api_dot_ipam__pb2.GetRequest.SerializeToString,
                 response_deserializer=ipam__api_dot_ipam__pb2.GetResponse.FromString,
                 _registered_method=True)
+        self.ListAttachments = channel.unary_unary(
+                '/ocicat.ipam.v1.Ipam/ListAttachments',
+                request_serializer=ipam__api_dot_ipam__pb2.ListAttachmentsRequest.SerializeToString,
+                response_deserializer=ipam__api_dot_ipam__pb2.ListAttachmentsResponse.FromString,
+                _registered_method=True)
         self.Status = channel.unary_unary(
                 '/ocicat.ipam.v1.Ipam/Status',
                 request_serializer=ipam__api_dot_ipam__pb2.StatusRequest.SerializeToString,
@@ -97,6 +102,14 @@ class IpamServicer:
 
     def Get(self, request, context):
         """Says what the attachment holds; no addresses if nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAttachments(self, request, context):
+        """Lists the attachments to a network that hold addresses for this node, whoever made their
+        interfaces.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,6 +168,11 @@ def add_IpamServicer_to_server(servicer, server):
                     servicer.Get,
                     request_deserializer=ipam__api_dot_ipam__pb2.GetRequest.FromString,
                     response_serializer=ipam__api_dot_ipam__pb2.GetResponse.SerializeToString,
+            ),
+            'ListAttachments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAttachments,
+                    request_deserializer=ipam__api_dot_ipam__pb2.ListAttachmentsRequest.FromString,
+                    response_serializer=ipam__api_dot_ipam__pb2.ListAttachmentsResponse.SerializeToString,
             ),
             'Status': grpc.unary_unary_rpc_method_handler(
                     servicer.Status,
@@ -263,6 +281,33 @@ class Ipam:
             '/ocicat.ipam.v1.Ipam/Get',
             ipam__api_dot_ipam__pb2.GetRequest.SerializeToString,
             ipam__api_dot_ipam__pb2.GetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAttachments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ocicat.ipam.v1.Ipam/ListAttachments',
+            ipam__api_dot_ipam__pb2.ListAttachmentsRequest.SerializeToString,
+            ipam__api_dot_ipam__pb2.ListAttachmentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ Pure: no I/O. This is where an ADD picks its address.
 
 import ipaddress
 from collections.abc import Iterable
+from dataclasses import replace
 
 from datamodel.attachment import Attachment
 from datamodel.block import Address, Attribute, Block
@@ -13,6 +14,7 @@ from datamodel.errors import Invalid, OcicatError
 from datamodel.gotime import go_time
 from datamodel.pool import Network
 from datastore import codec, keys
+from ipamd import delegated
 from ipamd.block_choice import block_of, choose_block
 from ipamd.draft import Draft
 from ipamd.request import Allocate, Grant, Granted, Link
@@ -42,6 +44,9 @@ def allocate(draft: Draft, request: Allocate) -> Granted:
             _write_handle(draft, handle_id, counts)
     for grant in grants.values():
         _confirm(draft, request, grant)
+    if request.is_delegated:
+        for version, grant in grants.items():
+            grants[version] = replace(grant, gateway=delegated.gateway(draft, grant.block))
     held = tuple(grants[version] for version in sorted(grants))
     superseded = _record_endpoint(draft, request, request.link, held) if request.link else ""
     return Granted(tuple(grants[version] for version in request.versions), superseded)
@@ -58,6 +63,9 @@ def _fresh(draft: Draft, request: Allocate, version: int) -> Grant:
             names = request.pools.get(version, ())
             block = choose_block(draft, version, names, request.namespace_labels)
             reserved = draft.known.reserved(block.cidr)
+            if request.is_delegated:
+                inside = reserved | delegated.edges(block.cidr)
+                reserved = inside if block.free(inside) is not None else reserved
             changed, address = block.assign(_attribute(draft, request), reserved)
     except OcicatError:
         # Look before refusing: a call without an answer may have succeeded.
@@ -143,7 +151,8 @@ def _attribute(draft: Draft, request: Allocate) -> Attribute:
     who = {"namespace": pod.namespace, "pod": pod.name} if pod else {}
     where = {"boot": kernel.boot_id, "netns": kernel.netns} if kernel else {}
     timestamp = go_time(draft.known.view.now)
-    secondary = {**who, "node": draft.node, "timestamp": timestamp, **where}
+    kind = delegated.kind(request.is_delegated)
+    secondary = {**who, "node": draft.node, "timestamp": timestamp, **where, **kind}
     return Attribute(request.attachment.handle_id, secondary)
 
 

@@ -57,6 +57,8 @@ def allocate_of(message: ipam_pb2.AllocateRequest, stamp: Stamp) -> Allocate:
     link = reader.read(_link_of, message)
     if not versions:
         reader.mistakes.append("neither an IPv4 nor an IPv6 address is wanted")
+    if message.is_delegated and message.HasField("endpoint"):
+        reader.mistakes.append("an endpoint is not another plugin's")
     reader.mistakes += _requested_mistakes(addresses, versions)
     reader.finish()
     assert attachment is not None
@@ -69,6 +71,7 @@ def allocate_of(message: ipam_pb2.AllocateRequest, stamp: Stamp) -> Allocate:
         pools={4: tuple(message.ipv4_pools), 6: tuple(message.ipv6_pools)},
         addresses=addresses,
         namespace_labels=dict(message.namespace_labels),
+        is_delegated=message.is_delegated,
     )
 
 
@@ -110,7 +113,10 @@ def _link_of(message: ipam_pb2.AllocateRequest) -> Link | None:
 
 def address_messages(grants: Iterable[Grant]) -> list[ipam_pb2.Address]:
     """Write granted addresses."""
-    return [ipam_pb2.Address(address=str(g.address), block=str(g.block)) for g in grants]
+    return [
+        ipam_pb2.Address(address=str(g.address), block=str(g.block), gateway=str(g.gateway or ""))
+        for g in grants
+    ]
 
 
 def held_messages(block: Block, handle_id: str) -> list[ipam_pb2.Address]:

@@ -9,6 +9,7 @@ from datamodel.endpoint import EndpointId
 from datamodel.errors import Invalid
 from datastore import codec, keys
 from ipamd.allocate import held_by_another, holding_blocks
+from ipamd.delegated import without_idle_gateway
 from ipamd.draft import Draft
 from ipamd.request import Free, Grant, Release, Released
 
@@ -57,7 +58,7 @@ def _release(draft: Draft, handle_id: str, blocks: list[Block]) -> tuple[Grant, 
     grants = []
     for block in blocks:
         changed, freed = block.release(handle_id, now=now, cooldown_s=cooldown_s)
-        draft.change(changed)
+        draft.change(without_idle_gateway(draft, changed))
         grants += [Grant(address, block.cidr) for address in freed]
     if draft.value(keys.handle(handle_id)) is not None:
         draft.remove(keys.handle(handle_id))

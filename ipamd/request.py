@@ -60,6 +60,7 @@ class Allocate:
     namespace_labels: Mapping[str, str] = field(default_factory=dict)
     # The kernel has it so already: it is recorded whatever strict affinity and limits say.
     is_recovery: bool = False
+    is_delegated: bool = False  # another plugin makes the interface, and wants a gateway for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ class Grant:
 
     address: Address
     block: Network
+    gateway: Address | None = None  # in the same block, for interfaces that others make
 
 
 @dataclass(frozen=True, slots=True)

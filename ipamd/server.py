@@ -21,11 +21,12 @@ from datamodel.errors import OcicatError, Unavailable
 from datastore import codec, keys
 from datastore.codec import Stamp
 from ipam_api import ipam_pb2, ipam_pb2_grpc
-from ipam_api.messages import report_message, report_of
+from ipam_api.messages import attachment_message, report_message, report_of
 from ipam_api.status import OURS_METADATA, status_of
 from ipamd.daemon import Daemon
 from ipamd.history_answer import get_history
 from ipamd.messages import address_messages, allocate_of, held_messages, release_of
+from ipamd.reconcile import held_by_node
 from ipamd.request import Granted, Released
 
 log = logging.getLogger(__name__)
@@ -113,6 +114,19 @@ class IpamServicer(ipam_pb2_grpc.IpamServicer):
                 answer.endpoint.mac = endpoint.mac
                 answer.endpoint.profiles.extend(endpoint.profiles)
         return answer
+
+    @_served
+    async def ListAttachments(
+        self, request: ipam_pb2.ListAttachmentsRequest, context: Context
+    ) -> ipam_pb2.ListAttachmentsResponse:
+        """Say which attachments to a network hold addresses."""
+        if waits_for := self._daemon.allocator.waits_for:
+            raise Unavailable(waits_for)  # what we know may not be all
+        held = held_by_node(self._daemon.reconciler.blocks(), self._daemon.node)
+        attachments = filter(None, map(Attachment.of_handle, held))
+        return ipam_pb2.ListAttachmentsResponse(
+            attachments=[attachment_message(a) for a in attachments if a.network == request.network]
+        )
 
     @_served
     async def Status(

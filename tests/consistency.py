@@ -22,6 +22,8 @@ BLOCK_KEY = re.compile(rf"{IPAM}assignment/ipv([46])/block/([^/]+)-(\d+)")
 AFFINITY_KEY = re.compile(rf"{IPAM}host/([^/]+)/ipv([46])/block/([^/]+)-(\d+)")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)")
 WINDOWS_HANDLE = "windows-reserved-ipam-handle"  # has no key
+# Types of what is held for interfaces that other plugins make, which have no endpoint.
+UNWIRED_TYPES = ("ocicatDelegated", "ocicatGateway")
 
 Document = dict[str, Any]
 Problems = Iterator[str]
@@ -292,6 +294,7 @@ def _backing(cluster: _Cluster, excuse: Excuse) -> Problems:
     tunnels = {a for node in cluster.of_kind("nodes").values() for a in _tunnels(node["spec"])}
     for address, what in held.items():
         is_exempt = what.handle in excuse.unwired or what.handle == WINDOWS_HANDLE
+        is_exempt = is_exempt or what.facts.get("type") in UNWIRED_TYPES
         if not (is_exempt or address in listed or address in tunnels):
             yield f"{address}: is held by {what.handle}, but no endpoint or tunnel uses it"
     pools = [

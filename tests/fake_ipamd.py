@@ -57,6 +57,9 @@ class FakeIpamd(ipam_pb2_grpc.IpamServicer):
     def Get(self, request, context):
         return self._answer(request, context, ipam_pb2.GetResponse())
 
+    def ListAttachments(self, request, context):
+        return self._answer(request, context, ipam_pb2.ListAttachmentsResponse())
+
     def Status(self, request, context):
         return self._answer(request, context, ipam_pb2.StatusResponse())
 

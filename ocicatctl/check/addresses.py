@@ -5,7 +5,7 @@ Pure: no I/O. The first three kinds, and how they are told apart, are calicoctl'
 
 from collections.abc import Iterator
 
-from datamodel.block import Address
+from datamodel.block import DELEGATED, GATEWAY, Address
 from datastore import keys
 from ocicatctl.check.cluster import Cluster, Holding
 from ocicatctl.check.kernel import Links
@@ -31,6 +31,15 @@ def is_service(holding: Holding) -> bool:
     return holding.fact("type") == LOAD_BALANCER
 
 
+def is_delegated(cluster: Cluster, holding: Holding) -> bool:
+    """Whether it is of an interface that another plugin made, on a node that exists.
+
+    Nobody but that plugin knows whether the interface is there.
+    """
+    is_so = holding.fact("type") in (DELEGATED, GATEWAY)
+    return is_so and holding.fact("node") in cluster.nodes
+
+
 def _held(
     cluster: Cluster, address: Address, holdings: list[Holding], links: Links | None
 ) -> Iterator[Problem]:
@@ -44,7 +53,7 @@ def _held(
             address=address,
             mark=first.sequence,
         )
-    is_idle = all(h.is_cooling or is_service(h) for h in holdings)
+    is_idle = all(h.is_cooling or is_service(h) or is_delegated(cluster, h) for h in holdings)
     if address in cluster.users or is_idle:
         return
     holder = first.handle_id or "somebody without a handle"

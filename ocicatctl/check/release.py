@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from datamodel.attachment import Attachment
-from datamodel.block import Address
+from datamodel.block import DELEGATED, GATEWAY, Address
 from datamodel.endpoint import EndpointId
 from datamodel.errors import Invalid
 from datastore import codec, keys
@@ -20,6 +20,7 @@ from ocicatctl.check.kernel import GRACE, Links, made_at, made_in
 # cannot judge: a virtual machine keeps its address while it is stopped.
 _FACTS = frozenset({"pod", "namespace", "node", "timestamp", "boot", "netns"})
 _TUNNELS = {
+    GATEWAY: "ocicat-gateway-",  # a node's as well, and gone with it
     "ipipTunnelAddress": "ipip-tunnel-addr-",
     "vxlanTunnelAddress": "vxlan-tunnel-addr-",
     "vxlanV6TunnelAddress": "vxlan-v6-tunnel-addr-",
@@ -105,9 +106,9 @@ def _linked(links: Links | None, address: Address) -> str:
 def _is_known(holding: Holding) -> bool:
     facts, attribute = holding.attribute.secondary or {}, holding.attribute
     has_more = any(value for name, value in attribute.extra.items())
-    return (
-        bool(facts.get("node")) and not has_more and (facts.keys() <= _FACTS or _is_tunnel(holding))
-    )
+    is_delegated = facts.get("type") == DELEGATED
+    is_container = facts.keys() <= (_FACTS | {"type"} if is_delegated else _FACTS)
+    return bool(facts.get("node")) and not has_more and (is_container or _is_tunnel(holding))
 
 
 def _is_tunnel(holding: Holding) -> bool:

@@ -230,7 +230,7 @@ def _install(node: NodeSpec) -> None:
     node.directory.mkdir(exist_ok=True)
     if (node.directory / "net.d" / CONFLIST.name).exists():
         return
-    names = ("ocicat", "calico")
+    names = ("ocicat", "calico", "ocicat-ipam", "calico-ipam")
     command = (sys.executable, "-m", "cni_plugin.install", node.bin, *names)
     system.run(*command, environment=node.environment)
     (node.directory / "net.d").mkdir(exist_ok=True)

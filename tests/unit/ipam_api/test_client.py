@@ -122,6 +122,38 @@ def test_a_release_names_attachment_and_pod(ipamd, client):
     assert ipamd.requests["Release"].pod.name == "mypod"
 
 
+def test_who_holds_addresses_is_told(ipamd, client):
+    ipamd.answers["ListAttachments"] = ipam_pb2.ListAttachmentsResponse(
+        attachments=[ipam_pb2.Attachment(network="net", container_id="c1", ifname="eth0")]
+    )
+
+    assert client.list_attachments("net", TIMEOUT_S) == (Attachment("net", "c1", "eth0"),)
+    assert ipamd.requests["ListAttachments"].network == "net"
+
+
+def test_an_answer_that_is_not_wanted_any_more_is_not_waited_for(ipamd, client):
+    pending = client.allocate(ATTACHMENT, POD, None, Wanted(), TIMEOUT_S)  # waits for a report
+    begun = time.monotonic()
+
+    with pytest.raises(Unavailable, match="not wanted any more") as caught:
+        pending.wait(lambda: False)
+
+    assert time.monotonic() - begun < 1
+    assert not isinstance(caught.value, NotReached)
+    with pytest.raises(Unavailable, match="not wanted any more"):
+        pending.wait()
+
+
+def test_an_absent_daemon_is_waited_for_only_while_the_answer_is_wanted(client):
+    pending = client.allocate(ATTACHMENT, POD, None, Wanted(), TIMEOUT_S)
+    begun = time.monotonic()
+
+    with pytest.raises(NotReached):
+        pending.wait(lambda: False)
+
+    assert time.monotonic() - begun < 1
+
+
 def test_a_report_arrives_as_it_was_made(ipamd, client):
     client.report(REPORT)
 
