@@ -5,6 +5,7 @@ ours tells whether such an address is in use: only DEL and GC free it.
 """
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 from cni_plugin.args import CmdArgs
 from cni_plugin.cmd_add import AlreadyAttached, release_asked, wanted_by
@@ -29,7 +30,7 @@ def cmd_ipam_add(args: CmdArgs, parts: Parts) -> Added:
             raise AlreadyAttached.of(args.attachment)
     timeout_s = parts.allocate_timeout_s(args.deadline)
     with ExitStack() as undo:
-        wanted = wanted_by(args)
+        wanted = replace(wanted_by(args), is_delegated=True)
         allocation = parts.ipam.allocate(args.attachment, args.pod, None, wanted, timeout_s)
         undo.callback(quietly, release_asked, args, parts, allocation, was_spooled)
         result = ipam_result(allocation.wait(args.is_caller_there), args.conf)

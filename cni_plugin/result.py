@@ -111,12 +111,15 @@ def ipam_result(allocation: Allocation, conf: NetConf) -> dict[str, Any]:
     """What the IPAM role answers to ADD: addresses alone, the interface is somebody else's.
 
     Each is told with the prefix length of its block, as Calico's does: ``ptp`` and ``bridge`` take
-    what lies in it to be on the link.
+    what lies in it to be on the link, and want a gateway that is in it as well.
     """
-    ips = [
-        {"address": f"{address}/{block.prefixlen}"}
-        for address, block in zip(allocation.addresses, allocation.blocks, strict=True)
-    ]
+    ips: list[dict[str, Any]] = []
+    for address, block, gateway in zip(
+        allocation.addresses, allocation.blocks, allocation.gateways, strict=True
+    ):
+        ips.append({"address": f"{address}/{block.prefixlen}"})
+        if gateway is not None:
+            ips[-1]["gateway"] = str(gateway)
     return in_form(conf.cni_version, {"ips": ips, "routes": list(conf.routes), "dns": {}})
 
 

@@ -60,3 +60,16 @@ def test_a_configuration_that_no_add_would_take_is_not_served(status):
     status.conf = {**status.conf, "mtu": "large"}
 
     assert status.run().document["code"] == 7
+
+
+def test_etcd_that_dies_is_noticed(lab, status):
+    etcd.kill(lab.spec)
+    try:
+        system.wait_until(lambda: status.run().status == 1, "STATUS noticing it", 10)
+        answer = status.run()
+    finally:
+        etcd.start(lab.spec)
+
+    assert answer.document["code"] == 50
+    assert "etcd" in answer.document["msg"]
+    system.wait_until(lambda: status.run().status == 0, "STATUS being content again", 20)

@@ -3,7 +3,10 @@
 import threading
 import time
 
+import pytest
+
 from cni_plugin.parts import Locks
+from datamodel.errors import Unavailable
 
 
 def test_calls_for_one_name_wait_for_each_other():
@@ -69,4 +72,47 @@ def test_names_that_nobody_uses_take_no_room():
         with locks.held(f"name-{i}"), locks.held("outer"):
             pass
 
+    assert not locks._locks
+
+
+def test_who_waits_too_long_is_told_so():
+    locks = Locks()
+
+    with (
+        locks.held("a"),
+        pytest.raises(Unavailable, match="a: another call"),
+        locks.held("a", 0.01),
+    ):
+        pass
+
+    with locks.held("a", 0.01):
+        pass
+    assert not locks._locks
+
+
+def test_a_watcher_sees_what_was_in_use_and_what_was_used_since():
+    locks = Locks()
+
+    with locks.held("before"), locks.watched() as seen:
+        with locks.held("since"):
+            pass
+        assert seen == {"before", "since"}
+
+    with locks.held("later"):
+        pass
+    assert seen == {"before", "since"}
+
+
+def test_what_was_used_since_is_not_taken():
+    locks = Locks()
+
+    with locks.watched() as seen:
+        with locks.held("since"):
+            pass
+        with locks.held_if_unused("since", seen) as is_held:
+            assert not is_held
+        with locks.held_if_unused("free", seen) as is_held:
+            assert is_held
+            with pytest.raises(Unavailable), locks.held("free", 0.01):
+                pass
     assert not locks._locks
