@@ -27,7 +27,8 @@ from ipam_api.client import NotReached, PendingAllocation, Recorded, Wanted
 def cmd_add(args: CmdArgs, parts: Parts) -> Added:
     """Run one ADD; return its result, and what takes it back."""
     netns_fd = netns_of(args)
-    links = plan_links(args.attachment, args.pod, args.conf.mtu, args.mac)
+    mtu = args.conf.mtu or parts.uplink_mtu.get()
+    links = plan_links(args.attachment, args.pod, mtu, args.mac)
     forwards = args.conf.allows_ip_forwarding
     with ExitStack() as undo:
         links, index = _make_pair(args, parts, links, netns_fd)
@@ -37,7 +38,7 @@ def cmd_add(args: CmdArgs, parts: Parts) -> Added:
         undo.callback(quietly, release_asked, args, parts, allocation, was_spooled)
         # Runs before the address is given back: nothing may use it any more by then.
         undo.callback(quietly, dataplane.delete_named, links.host.name, links.alias)
-        prepared = plan(links, (), forwards, families=(4,))
+        prepared = plan(links, (), forwards, args.conf.families)
         dataplane.setup(prepared, netns_fd)
         allocated = allocation.wait(args.is_caller_there)
         network = plan(links, allocated.addresses, forwards)

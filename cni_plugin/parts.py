@@ -19,6 +19,7 @@ from ipam_api.client import IpamClient
 ADD_TIMEOUT_S = 10.0  # for an ADD as a whole
 DEL_TIMEOUT_S = 15.0  # for any other call; more than an ADD that a DEL may have to wait for
 RELEASE_TIMEOUT_S = 3.0  # then the release is spooled
+UPLINK_MTU_S = 10.0  # so long it is remembered
 STATUS_TIMEOUT_S = 1.0  # runtimes ask often, and some start nothing while they wait
 
 
@@ -88,6 +89,21 @@ class Locks:
                     del self._users[name], self._locks[name]
 
 
+class UplinkMtu:
+    """The MTU of the node's uplink, asked for now and then: a table of routes may be long."""
+
+    def __init__(self) -> None:
+        self._mtu: int | None = None
+        self._until = 0.0
+
+    def get(self) -> int | None:
+        """The MTU that pods get when nobody says otherwise; ``None``: the kernel's default."""
+        if time.monotonic() >= self._until:
+            self._mtu = dataplane.default_mtu()
+            self._until = time.monotonic() + UPLINK_MTU_S
+        return self._mtu
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """The outside world of a command."""
@@ -98,6 +114,7 @@ class Parts:
     del_timeout_s: float = DEL_TIMEOUT_S
     locks: Locks = field(default_factory=Locks)
     delete_link: DeleteLink = dataplane.delete_link
+    uplink_mtu: UplinkMtu = field(default_factory=UplinkMtu)
 
     def deadline_of(self, command: str) -> float:
         """When a call that begins now has to be over, by the clock of ``time.monotonic``."""
