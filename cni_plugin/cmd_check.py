@@ -1,8 +1,11 @@
 """CHECK: the desired network of ADD, compared with the kernel and with ipamd.
 
-Read-only. Says in plain words everything that differs.
+Read-only. Says in plain words everything that differs. What plugins after us change on purpose
+shows in prevResult, and is no difference: ``tuning`` sets a MAC or an MTU, Multus takes the default
+route away. ``sbr`` moves routes into tables of their own.
 """
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +14,9 @@ from cni_plugin.args import CmdArgs
 from cni_plugin.cmd_add import netns_of
 from cni_plugin.cni_error import INVALID_CONFIG, CniError
 from cni_plugin.parts import Parts, left_s
-from cni_plugin.podnet import PodNet, differences, host_names, plan, plan_links
+from cni_plugin.podnet import PodNet, Side, differences, host_names, plan, plan_links
+from cni_plugin.result import ANYWHERE
+from datamodel.block import Address
 from datamodel.errors import OcicatError
 
 
@@ -34,9 +39,11 @@ def cmd_check(args: CmdArgs, parts: Parts) -> None:
         raise Differs(f"ipamd holds no address for {args.attachment.handle_id}")
     network = _with_names(args, holding.interface_name)
     network = plan(network, holding.addresses, args.conf.allows_ip_forwarding)
+    network = replace(network, pod=_without_taken_routes(args, network.pod))
     host, pod = dataplane.observe(network, netns_fd)
     found = [
         *_result_differences(args, network),
+        *_missing_families(args, holding.addresses),
         *differences(network.host, host, "on the host"),
         *differences(network.pod, pod, "in the container"),
     ]
@@ -50,30 +57,54 @@ def cmd_check(args: CmdArgs, parts: Parts) -> None:
 
 
 def _with_names(args: CmdArgs, recorded: str) -> PodNet:
-    """The links as ADD named them, with the MAC that a later plugin (tuning) may have set."""
+    """The links as ADD named them, with the MAC and the MTUs that they have by prevResult."""
     links = plan_links(args.attachment, args.pod, args.conf.mtu)
     if recorded in host_names(args.attachment, args.pod):
         links = replace(links, host=replace(links.host, name=recorded))
-    mac = str(_own_interface(args).get("mac") or links.pod.mac).lower()
-    return replace(links, pod=replace(links.pod, mac=mac))
+    pod = _listed(args, args.attachment.ifname, args.netns)
+    host = _listed(args, links.host.name, "")
+    return replace(
+        links,
+        host=replace(links.host, mtu=host.get("mtu") or args.conf.mtu),
+        pod=replace(
+            links.pod,
+            mac=str(pod.get("mac") or links.pod.mac).lower(),
+            mtu=pod.get("mtu") or args.conf.mtu,
+        ),
+    )
 
 
-def _own_interface(args: CmdArgs) -> dict[str, Any]:
-    for interface in (args.conf.prev_result or {}).get("interfaces") or ():
-        if (interface.get("name"), interface.get("sandbox")) == (
-            args.attachment.ifname,
-            args.netns,
-        ):
+def _listed(args: CmdArgs, name: str, sandbox: str) -> Mapping[str, Any]:
+    """What prevResult says of an interface; found by its name, others may come before it."""
+    for interface in _previous(args).get("interfaces") or ():
+        if (interface.get("name"), interface.get("sandbox") or "") == (name, sandbox):
             return dict(interface)
     return {}
 
 
-def _result_differences(args: CmdArgs, network: PodNet) -> list[str]:
+def _previous(args: CmdArgs) -> Mapping[str, Any]:
+    return args.conf.prev_result or {}
+
+
+def _without_taken_routes(args: CmdArgs, pod: Side) -> Side:
+    """The pod's side without default routes that are not in prevResult any more."""
+    listed = {route.get("dst") for route in _previous(args).get("routes") or ()}
+    routes = (r for r in pod.routes if r.destination not in ANYWHERE or r.destination in listed)
+    return replace(pod, routes=tuple(routes))
+
+
+def _result_differences(args: CmdArgs, network: PodNet) -> Iterator[str]:
     """What ADD's result says that is not what we hold."""
-    result = args.conf.prev_result or {}
-    found = []
-    if not _own_interface(args):
-        found.append(f"prevResult lists no interface {args.attachment.ifname} of {args.netns}")
-    listed = {ip.get("address") for ip in result.get("ips") or ()}
-    missing = [str(a) for a in network.pod.addresses if str(a) not in listed]
-    return found + [f"address {address} is not in prevResult" for address in missing]
+    if not _listed(args, args.attachment.ifname, args.netns):
+        yield f"prevResult lists no interface {args.attachment.ifname} of {args.netns}"
+    listed = {ip.get("address") for ip in _previous(args).get("ips") or ()}
+    for address in network.pod.addresses:
+        if str(address) not in listed:
+            yield f"address {address} is not in prevResult"
+
+
+def _missing_families(args: CmdArgs, held: Iterable[Address]) -> Iterator[str]:
+    versions = {address.version for address in held}
+    for family in args.conf.families:
+        if family not in versions:
+            yield f"ipamd holds no IPv{family} address for {args.attachment.handle_id}"

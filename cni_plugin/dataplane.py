@@ -339,7 +339,7 @@ def observe(network: PodNet, netns_fd: int) -> tuple[Side | None, Side | None]:
         netns.entered(netns_fd),
         Netlink() as in_pod,
     ):
-        pod = observe_side(in_pod, network.pod)
+        pod = observe_side(in_pod, network.pod, is_any_table=True)  # sbr moves routes
     with _kernel(f"link {network.host.name}"), Netlink() as on_host:
         return observe_side(on_host, network.host), pod
 

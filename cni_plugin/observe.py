@@ -63,8 +63,12 @@ def owned_link(message: bytes) -> OwnedLink | None:
     return OwnedLink(link, owner) if owner else None
 
 
-def observe_side(netlink: Netlink, desired: Side) -> Side | None:
-    """What there is of a side, of its sysctls the desired ones; ``None`` without its link."""
+def observe_side(netlink: Netlink, desired: Side, is_any_table: bool = False) -> Side | None:
+    """What there is of a side, of its sysctls the desired ones; ``None`` without its link.
+
+    Args:
+        is_any_table: take routes for there in whichever table they are.
+    """
     link = find_link(netlink, desired.name)
     if link is None:
         return None
@@ -79,7 +83,7 @@ def observe_side(netlink: Netlink, desired: Side) -> Side | None:
         routes=tuple(
             found.route
             for family in (AF_INET, AF_INET6)
-            for found in main_routes(netlink, family, link.index)
+            for found in _routes(netlink, family, link.index, is_any_table=is_any_table)
         ),
         neighbours=tuple(
             found.neighbour for found in map(rtnetlink.parse_neighbour, neighbours) if found
@@ -90,12 +94,19 @@ def observe_side(netlink: Netlink, desired: Side) -> Side | None:
 
 def main_routes(netlink: Netlink, family: int, index: int = 0) -> Iterator[LinkRoute]:
     """The main table's routes of a family, of all links or of one."""
+    return _routes(netlink, family, index, is_any_table=False)
+
+
+def _routes(
+    netlink: Netlink, family: int, index: int, *, is_any_table: bool
+) -> Iterator[LinkRoute]:
     if family == AF_INET6 and not has_ipv6():
         return
+    request = rtnetlink.routes_through if is_any_table else rtnetlink.main_routes
     try:
-        messages = netlink.dump(rtnetlink.main_routes(family, index)).messages
+        messages = netlink.dump(request(family, index)).messages
     except Refused as error:
         if error.errno == errno.ENOENT:  # no route was ever made: there is no table
             return
         raise
-    yield from filter(None, map(rtnetlink.parse_route, messages))
+    yield from filter(None, (rtnetlink.parse_route(m, is_any_table) for m in messages))

@@ -34,7 +34,7 @@ IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 IFA_F_NODAD = 0x2
 
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH = 1, 4, 5, 6, 9
-RT_TABLE_MAIN = 254
+RT_TABLE_UNSPEC, RT_TABLE_MAIN, RT_TABLE_LOCAL = 0, 254, 255
 RTPROT_BOOT = 3  # Calico's for pod routes; `ip route` leaves it out
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
 RTN_UNICAST, RTN_LOCAL = 1, 2
@@ -254,6 +254,12 @@ def main_routes(family: int, index: int = 0) -> Request:
     return Request(RTM_GETROUTE, 0, body, "routes")
 
 
+def routes_through(family: int, index: int) -> Request:
+    """List the routes of a family that lead to a link, of every table."""
+    body = _ROUTE.pack(family, 0, 0, 0, RT_TABLE_UNSPEC, 0, 0, 0, 0)
+    return Request(RTM_GETROUTE, 0, body + attribute(RTA_OIF, _INT.pack(index)), "routes")
+
+
 def get_route_to(address: Address, index: int) -> Request:
     """Ask where a packet to *address* would go that is on a link."""
     family = _family(address)
@@ -269,16 +275,16 @@ def leads_here(message: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class LinkRoute:
-    """A route of the main table. ``index`` is 0 if it leads to no link."""
+    """A route. ``index`` is 0 if it leads to no link."""
 
     index: int
     route: Route
 
 
-def parse_route(message: bytes) -> LinkRoute | None:
-    """Read a route; ``None`` if it is of another table."""
+def parse_route(message: bytes, is_any_table: bool = False) -> LinkRoute | None:
+    """Read a route; ``None`` if it is not of the main table, or of any but the kernel's own."""
     family, length, _, _, table, *_ = _ROUTE.unpack_from(message)
-    if table != RT_TABLE_MAIN:
+    if table == RT_TABLE_LOCAL or not (is_any_table or table == RT_TABLE_MAIN):
         return None
     found = attributes(message, _ROUTE.size)
     destination = found.get(RTA_DST) or bytes(4 if family == AF_INET else 16)

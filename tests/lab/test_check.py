@@ -3,7 +3,8 @@
 import pytest
 
 from ocicatctl.lab import etcd, system
-from ocicatctl.lab.runtime import PluginError
+from ocicatctl.lab.runtime import PluginError, Runtime
+from tests.lab.call import CONF
 
 
 @pytest.fixture
@@ -86,3 +87,73 @@ def test_check_leaves_additions_of_others_alone(lab, node, pod):
     system.run("ip", "route", "add", "10.8.0.0/16", "dev", "eth0", namespace=pod.namespace)
 
     lab.runtime(node).check(pod.container, pod.result)
+
+
+# ---- what plugins after us change on purpose ---------------------------------------------------
+
+
+def chained(lab, node, *plugins, **conf):
+    """A container that we and *plugins* attached; with the runtime and the result."""
+    ours = {**CONF, **conf}
+    conflist = {"cniVersion": "1.0.0", "name": "k8s-pod-network", "plugins": [ours, *plugins]}
+    runtime = Runtime(node.namespace, conflist, node.bin)
+    pod = lab.container(node, "chained")
+    return runtime, pod, runtime.add(pod.container)
+
+
+@pytest.mark.parametrize(
+    "plugin",
+    [
+        {"type": "sbr"},
+        {"type": "tuning", "sysctl": {"net.ipv4.conf.eth0.log_martians": "1"}},
+        {"type": "tuning", "mtu": 1300},
+        {"type": "tuning", "promisc": True},
+        {"type": "bandwidth", "ingressRate": 1000000, "ingressBurst": 1000000},
+        {"type": "portmap", "snat": True, "capabilities": {"portMappings": True}},
+        {"type": "firewall"},
+    ],
+    ids=lambda plugin: "-".join(map(str, [*plugin.values()][:1] + [*plugin][1:2])),
+)
+def test_check_is_content_after_another_plugin(lab, node, plugin):
+    runtime, pod, result = chained(lab, node, plugin)
+    try:
+        runtime.check(pod.container, result)
+        other = lab.add_pod(lab.nodes[1], "other")
+        system.run("ping", "-n", "-c1", "-W2", other.address, namespace=pod.namespace)
+    finally:
+        runtime.delete(pod.container, result)
+
+
+def test_check_is_content_after_multus_took_the_default_route(lab, node):
+    runtime, pod, result = chained(lab, node)
+    system.run("ip", "route", "del", "default", namespace=pod.namespace)
+    edited = {**result, "routes": []}
+
+    runtime.check(pod.container, edited)
+    with pytest.raises(PluginError, match="0/0 via"):
+        runtime.check(pod.container, result)
+    runtime.delete(pod.container, result)
+
+
+def test_check_goes_by_the_mtu_of_the_previous_result(lab, node):
+    conf = {**CONF, "mtu": 1400}
+    conflist = {"cniVersion": "1.1.0", "name": "k8s-pod-network", "plugins": [conf]}
+    runtime = Runtime(node.namespace, conflist, node.bin)
+    pod = lab.container(node, "tuned")
+    result = runtime.add(pod.container)
+    system.run("ip", "link", "set", "eth0", "mtu", "1300", namespace=pod.namespace)
+
+    with pytest.raises(PluginError, match="MTU 1300 instead of 1400"):
+        runtime.check(pod.container, result)
+    result["interfaces"][1]["mtu"] = 1300
+    runtime.check(pod.container, result)
+    runtime.delete(pod.container, result)
+
+
+def test_check_finds_our_interface_behind_those_of_others(lab, node):
+    runtime, pod, result = chained(lab, node)
+    more = [{"name": "ifb0"}, {"name": "eth0", "sandbox": "/somewhere/else"}]
+    moved = {**result, "interfaces": [*more, *result["interfaces"]]}
+
+    runtime.check(pod.container, moved)
+    runtime.delete(pod.container, result)
