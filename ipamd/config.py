@@ -18,6 +18,7 @@ from datamodel.errors import Invalid
 from datamodel.pool import Pool
 from datastore.config import EtcdConfig, etcd_config
 from ipamd.autodetect import KUBERNETES, Interface, Method, parse_method
+from kube_api.access import Where, find_access
 
 T = TypeVar("T")
 
@@ -52,17 +53,11 @@ class AddressSource:
 
 
 @dataclass(frozen=True, slots=True)
-class ApiServer:
-    """Where the Kubernetes API is, as every pod is told, and by which name it knows this node."""
+class NodeInKubernetes:
+    """Where the Kubernetes API is, and by which name it knows this node."""
 
-    host: str
-    port: int
-    node: str
-    service_account: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"Kubernetes API https://{host}:{self.port}"
+    where: Where
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +70,7 @@ class Config:
     sources: tuple[AddressSource, AddressSource]  # of the IPv4 and of the IPv6 address
     checks_addresses: bool  # that no other node has them
     poll_interval_s: float  # between two looks at addresses that are always detected
-    kubernetes: ApiServer | None  # set if a method needs it
+    kubernetes: NodeInKubernetes | None  # set if a method needs it
     as_number: int | None
     default_pools: tuple[Pool, ...]  # each is made if the store has none of its family
     reconcile_period_s: float
@@ -190,17 +185,20 @@ def _source(read: _Reader, version: int, unset: str) -> AddressSource:
     return AddressSource(version, given, NEVER, method)
 
 
-def _kubernetes(read: _Reader, sources: tuple[AddressSource, ...], node: str) -> ApiServer | None:
+def _kubernetes(
+    read: _Reader, sources: tuple[AddressSource, ...], node: str
+) -> NodeInKubernetes | None:
     """Where to ask, if a method is going to."""
     if all(s.detected == NEVER or s.method.kind != KUBERNETES for s in sources):
         return None
-    host = read.text("KUBERNETES_SERVICE_HOST")
-    if not host:
+    where, mistakes = find_access(read.environment)
+    read.mistakes += mistakes
+    if where is None and not mistakes:
         read.mistakes.append(
-            f"{KUBERNETES}: KUBERNETES_SERVICE_HOST is not set; ipamd must run in a pod for it"
+            f"{KUBERNETES}: neither KUBECONFIG nor KUBERNETES_SERVICE_HOST is set; ipamd must run "
+            "in a pod for it, or have a kubeconfig"
         )
-    port = read.whole("KUBERNETES_SERVICE_PORT", 443)
-    return ApiServer(host, port or 443, read.text("CALICO_K8S_NODE_REF", node))
+    return NodeInKubernetes(where, read.text("CALICO_K8S_NODE_REF", node)) if where else None
 
 
 def _default_pools(read: _Reader) -> tuple[Pool, ...]:

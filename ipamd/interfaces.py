@@ -18,7 +18,7 @@ from pathlib import Path
 from datamodel.block import Address
 from datamodel.errors import Unavailable
 from ipamd.autodetect import KUBERNETES, Interface, Link, Method, choose
-from ipamd.config import ApiServer, Config
+from ipamd.config import Config, NodeInKubernetes
 from ipamd.kubernetes import internal_addresses
 
 SIOCGIFCONF = 0x8912
@@ -57,13 +57,13 @@ def detector(
     return detect
 
 
-def find_address(method: Method, version: int, api: ApiServer | None) -> Interface:
+def find_address(method: Method, version: int, node: NodeInKubernetes | None) -> Interface:
     """Find this node's address of one family. Blocks: a name server or an API may be slow.
 
     Args:
         method: how.
         version: 4 or 6.
-        api: where ``kubernetes-internal-ip`` asks.
+        node: what ``kubernetes-internal-ip`` asks about, and where.
 
     Raises:
         Invalid: no link has a usable one, or the API refuses us.
@@ -71,8 +71,8 @@ def find_address(method: Method, version: int, api: ApiServer | None) -> Interfa
     """
     told: Iterable[Address] = ()
     if method.kind == KUBERNETES:
-        assert api is not None  # else the settings are refused
-        told = internal_addresses(api)
+        assert node is not None  # else the settings are refused
+        told = internal_addresses(node)
     elif method.host:
         told = [source_address(method.host, version)]
     return choose(method, version, links(version), tuple(told))

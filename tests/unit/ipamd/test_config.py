@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from datamodel.errors import Invalid
-from ipamd.config import ALWAYS, IF_MISSING, NEVER, ApiServer, read_config
+from ipamd.config import ALWAYS, IF_MISSING, NEVER, NodeInKubernetes, read_config
 
 ETCD = {"ETCD_ENDPOINTS": "https://10.0.0.1:2379,https://10.0.0.2:2379"}
 
@@ -123,22 +123,38 @@ BY_KUBERNETES = {"IP_AUTODETECTION_METHOD": "kubernetes-internal-ip"}
 
 
 def test_in_a_pod_the_cluster_can_be_asked_for_the_address():
-    api = read(NODENAME="node-1", **BY_KUBERNETES, **IN_A_POD).kubernetes
+    node = read(NODENAME="node-1", **BY_KUBERNETES, **IN_A_POD).kubernetes
 
-    assert api == ApiServer("10.233.0.1", 6443, "node-1")
-    assert str(api) == "Kubernetes API https://10.233.0.1:6443"
+    assert node is not None
+    assert node.name == "node-1"
+    assert str(node.where) == "Kubernetes API https://10.233.0.1:6443"
+
+
+def test_outside_a_pod_a_kubeconfig_says_whom_to_ask():
+    kubeconfig = {"KUBECONFIG": "/etc/ocicat/kubeconfig"}
+
+    node = read(NODENAME="node-1", **BY_KUBERNETES, **kubeconfig).kubernetes
+
+    assert node == NodeInKubernetes(Path("/etc/ocicat/kubeconfig"), "node-1")
 
 
 def test_the_cluster_may_know_the_node_by_another_name():
-    api = read(CALICO_K8S_NODE_REF="ip-10-0-0-11", **BY_KUBERNETES, **IN_A_POD).kubernetes
+    node = read(CALICO_K8S_NODE_REF="ip-10-0-0-11", **BY_KUBERNETES, **IN_A_POD).kubernetes
 
-    assert api is not None
-    assert api.node == "ip-10-0-0-11"
+    assert node is not None
+    assert node.name == "ip-10-0-0-11"
 
 
-def test_outside_a_pod_nobody_can_be_asked():
-    assert "kubernetes-internal-ip: KUBERNETES_SERVICE_HOST is not set" in mistakes_of(
-        **BY_KUBERNETES
+def test_without_either_nobody_can_be_asked():
+    assert (
+        "kubernetes-internal-ip: neither KUBECONFIG nor KUBERNETES_SERVICE_HOST is set"
+        in mistakes_of(**BY_KUBERNETES)
+    )
+
+
+def test_a_place_of_the_cluster_that_is_none_is_named():
+    assert "KUBECONFIG: 'config' is not the full path" in mistakes_of(
+        KUBECONFIG="config", **BY_KUBERNETES
     )
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from datamodel.errors import Unavailable
 from ipamd.autodetect import parse_method
-from ipamd.config import ALWAYS, AddressSource, ApiServer, read_config
+from ipamd.config import ALWAYS, AddressSource, NodeInKubernetes, read_config
 from ipamd.interfaces import detector, links, parse_if_inet6, source_address
-from tests.etcd_server import make_certificates
+from kube_api.access import Access
 
 PERMANENT, TEMPORARY, DEPRECATED, DAD_FAILED, TENTATIVE = "80", "01", "a0", "88", "c0"
 
@@ -142,15 +142,14 @@ async def test_a_detector_finds_by_the_method_of_the_family():
     assert [await detector(config)(4)] == loopback
 
 
-async def test_a_detector_does_not_wait_for_ever(tmp_path):
-    (tmp_path / "token").write_text("secret")
-    make_certificates(tmp_path).ca.rename(tmp_path / "ca.crt")
+async def test_a_detector_does_not_wait_for_ever():
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        api = ApiServer("127.0.0.1", silent.getsockname()[1], "node-1", tmp_path)
+        api = Access("127.0.0.1", silent.getsockname()[1], is_tls=False)
+        node = NodeInKubernetes(api, "node-1")
         config = read_config({"NODENAME": "node-1"}, "")
         method, _ = parse_method("IP6_AUTODETECTION_METHOD", "kubernetes-internal-ip", 6)
         sources = (config.sources[0], AddressSource(6, None, ALWAYS, method))
-        detect = detector(replace(config, sources=sources, kubernetes=api), timeout_s=0.05)
+        detect = detector(replace(config, sources=sources, kubernetes=node), timeout_s=0.05)
 
         with pytest.raises(Unavailable, match=r"kubernetes-internal-ip: no answer within 0\.05 s"):
             await detect(6)
