@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from datamodel.attachment import Attachment, Pod
+from datamodel.block import Address
 from datamodel.pool import Network
 
 NAMESPACE_LABEL = "projectcalico.org/namespace"
 ORCHESTRATOR_LABEL = "projectcalico.org/orchestrator"
+SERVICE_ACCOUNT_LABEL = "projectcalico.org/serviceaccount"
 DEFAULT_NAMESPACE = "default"  # of endpoints outside Kubernetes
 
 
@@ -39,6 +41,28 @@ class EndpointId:
 
 
 @dataclass(frozen=True, slots=True)
+class Port:
+    """A port of a pod that policies may name, or that the node has for it."""
+
+    number: int
+    name: str = ""
+    protocol: str = "TCP"
+    host_port: int = 0
+    host_ip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What Kubernetes says of the pod behind an endpoint."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    service_account: str = ""
+    generate_name: str = ""  # the beginning of its name, which Kubernetes made unique
+    ports: tuple[Port, ...] = ()
+    floating_ips: tuple[Address, ...] = ()  # that lead to the pod's address of the same family
+
+
+@dataclass(frozen=True, slots=True)
 class WorkloadEndpoint:
     """Which addresses a workload's interface has, and which link on the node leads to it."""
 
@@ -48,4 +72,4 @@ class WorkloadEndpoint:
     interface_name: str
     mac: str
     profiles: tuple[str, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
+    workload: Workload | None = None  # None: not known

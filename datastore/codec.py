@@ -19,7 +19,10 @@ from datamodel.block import Attribute, Block
 from datamodel.endpoint import (
     NAMESPACE_LABEL,
     ORCHESTRATOR_LABEL,
+    SERVICE_ACCOUNT_LABEL,
     EndpointId,
+    Port,
+    Workload,
     WorkloadEndpoint,
 )
 from datamodel.errors import Invalid
@@ -31,6 +34,7 @@ from datastore import keys
 
 API_VERSION = "projectcalico.org/v3"
 _DEFAULT_BLOCK_SIZE = {4: 26, 6: 122}  # Calico's, for a pool that does not say
+_LABEL_VALUE_MAX = 63  # Calico makes no label of a service account's name of so many characters
 
 Document = dict[str, Any]
 
@@ -441,7 +445,8 @@ def encode_endpoint(
     """Write a WorkloadEndpoint; one that exists keeps its uid and creation time.
 
     One of the same pod keeps all that others have put there, too: labels, ports, QoS and what a
-    newer Calico knows; but not a NAT to an address that it has no longer.
+    newer Calico knows; but not a NAT to an address that it has no longer. What Kubernetes says of
+    the pod, if that is known, is said instead of what was there of its kind.
     """
     where = endpoint.id
     key = keys.endpoint(where.namespace, where.name)
@@ -451,17 +456,24 @@ def encode_endpoint(
         if existing is not None:
             before = decode_endpoint(key, existing)
             old = _without_lost_nats(old, before, endpoint) if before.id == where else {}
+        if endpoint.workload:
+            old = _without_workload(old)
         metadata = {
             **_without(old.get("metadata") or {}, ("resourceVersion", "selfLink")),
             **_metadata(where.name, stamp, where.namespace),
             **identity,
         }
         labels = dict(metadata.get("labels") or {})
-    metadata["labels"] = {
-        **labels,
-        **endpoint.labels,
-        NAMESPACE_LABEL: where.namespace,
-        ORCHESTRATOR_LABEL: where.orchestrator,
+    workload, workload_spec = _workload(endpoint)
+    metadata = {
+        **metadata,
+        **workload,
+        "labels": {
+            **labels,
+            **workload.get("labels", {}),
+            NAMESPACE_LABEL: where.namespace,
+            ORCHESTRATOR_LABEL: where.orchestrator,
+        },
     }
     spec: Document = {
         "orchestrator": where.orchestrator,
@@ -473,6 +485,7 @@ def encode_endpoint(
         "profiles": list(endpoint.profiles),
         "interfaceName": endpoint.interface_name,
         "mac": endpoint.mac,
+        **workload_spec,
     }
     others = _without(old, ("kind", "apiVersion", "metadata", "spec"))
     return _resource("WorkloadEndpoint", metadata, {**(old.get("spec") or {}), **spec}, **others)
@@ -488,8 +501,52 @@ def _without_lost_nats(
     return {**old, "spec": {**spec, "ipNATs": nats} if nats else _without(spec, ("ipNATs",))}
 
 
+def _without_workload(old: Document) -> Document:
+    """The stored endpoint without what Kubernetes said of its pod."""
+    return {
+        **old,
+        "metadata": _without(old.get("metadata") or {}, ("generateName", "labels")),
+        "spec": _without(old.get("spec") or {}, ("serviceAccountName", "ipNATs", "ports")),
+    }
+
+
+def _workload(endpoint: WorkloadEndpoint) -> tuple[Document, Document]:
+    """What Kubernetes says of the pod, for ``metadata`` and ``spec``; without what is empty."""
+    workload = endpoint.workload or Workload()
+    account, labels = workload.service_account, dict(workload.labels)
+    if 0 < len(account) < _LABEL_VALUE_MAX:
+        labels[SERVICE_ACCOUNT_LABEL] = account
+    inside = {n.version: str(n.network_address) for n in endpoint.networks}
+    nats = [
+        {"internalIP": inside[address.version], "externalIP": str(address)}
+        for address in workload.floating_ips
+        if address.version in inside
+    ]
+    metadata = {"generateName": workload.generate_name, "labels": labels}
+    spec = {"serviceAccountName": account, "ipNATs": nats, "ports": _ports(workload.ports)}
+    return _filled(metadata), _filled(spec)
+
+
+def _ports(ports: tuple[Port, ...]) -> list[Document]:
+    return [
+        {
+            "name": port.name,
+            "protocol": port.protocol,
+            "port": port.number,
+            "hostPort": port.host_port,
+            "hostIP": port.host_ip,
+        }
+        for port in ports
+    ]
+
+
+def _filled(document: Document) -> Document:
+    """Without empty fields, as Go leaves them out."""
+    return {name: value for name, value in document.items() if value}
+
+
 def decode_endpoint(key: str, value: bytes) -> WorkloadEndpoint:
-    """Read a WorkloadEndpoint."""
+    """Read a WorkloadEndpoint; of what Kubernetes says of its pod nothing."""
     document = load(key, value)
     with _reading(key):
         metadata, spec = document["metadata"], document["spec"]
@@ -507,7 +564,6 @@ def decode_endpoint(key: str, value: bytes) -> WorkloadEndpoint:
             interface_name=_text(spec.get("interfaceName") or ""),
             mac=_text(spec.get("mac") or ""),
             profiles=_texts(spec.get("profiles")),
-            labels=metadata.get("labels") or {},
         )
 
 

@@ -12,6 +12,7 @@ import grpc
 
 from datamodel.attachment import Attachment, Kernel, Pod
 from datamodel.block import Address
+from datamodel.endpoint import Workload
 from datamodel.errors import OcicatError, Unavailable
 from datamodel.report import Report
 from ipam_api import ipam_pb2, ipam_pb2_grpc
@@ -33,6 +34,7 @@ from ipam_api.messages import (
     kernel_message,
     pod_message,
     report_message,
+    workload_message,
 )
 from ipam_api.status import OURS_METADATA, error_of
 
@@ -76,6 +78,7 @@ class Recorded:
     mac: str
     profiles: tuple[str, ...]
     kernel: Kernel | None = None  # where the link was made; None: reconcile leaves it alone
+    workload: Workload | None = None  # None: Kubernetes was not asked
 
 
 class IpamClient:
@@ -280,4 +283,5 @@ def _endpoint_message(endpoint: Recorded) -> ipam_pb2.Endpoint:
         mac=endpoint.mac,
         profiles=endpoint.profiles,
         kernel=kernel_message(endpoint.kernel),
+        workload=workload_message(endpoint.workload),
     )

@@ -25,16 +25,53 @@ class Pod(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Endpoint(_message.Message):
-    __slots__ = ("interface_name", "mac", "profiles", "kernel")
+    __slots__ = ("interface_name", "mac", "profiles", "kernel", "workload")
     INTERFACE_NAME_FIELD_NUMBER: _ClassVar[int]
     MAC_FIELD_NUMBER: _ClassVar[int]
     PROFILES_FIELD_NUMBER: _ClassVar[int]
     KERNEL_FIELD_NUMBER: _ClassVar[int]
+    WORKLOAD_FIELD_NUMBER: _ClassVar[int]
     interface_name: str
     mac: str
     profiles: _containers.RepeatedScalarFieldContainer[str]
     kernel: Kernel
-    def __init__(self, interface_name: _Optional[str] = ..., mac: _Optional[str] = ..., profiles: _Optional[_Iterable[str]] = ..., kernel: _Optional[_Union[Kernel, _Mapping]] = ...) -> None: ...
+    workload: Workload
+    def __init__(self, interface_name: _Optional[str] = ..., mac: _Optional[str] = ..., profiles: _Optional[_Iterable[str]] = ..., kernel: _Optional[_Union[Kernel, _Mapping]] = ..., workload: _Optional[_Union[Workload, _Mapping]] = ...) -> None: ...
+
+class Workload(_message.Message):
+    __slots__ = ("labels", "service_account", "generate_name", "ports", "floating_ips")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    GENERATE_NAME_FIELD_NUMBER: _ClassVar[int]
+    PORTS_FIELD_NUMBER: _ClassVar[int]
+    FLOATING_IPS_FIELD_NUMBER: _ClassVar[int]
+    labels: _containers.ScalarMap[str, str]
+    service_account: str
+    generate_name: str
+    ports: _containers.RepeatedCompositeFieldContainer[Port]
+    floating_ips: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, labels: _Optional[_Mapping[str, str]] = ..., service_account: _Optional[str] = ..., generate_name: _Optional[str] = ..., ports: _Optional[_Iterable[_Union[Port, _Mapping]]] = ..., floating_ips: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Port(_message.Message):
+    __slots__ = ("number", "name", "protocol", "host_port", "host_ip")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    HOST_PORT_FIELD_NUMBER: _ClassVar[int]
+    HOST_IP_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    name: str
+    protocol: str
+    host_port: int
+    host_ip: str
+    def __init__(self, number: _Optional[int] = ..., name: _Optional[str] = ..., protocol: _Optional[str] = ..., host_port: _Optional[int] = ..., host_ip: _Optional[str] = ...) -> None: ...
 
 class Kernel(_message.Message):
     __slots__ = ("boot_id", "netns")

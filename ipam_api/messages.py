@@ -8,6 +8,7 @@ from ipaddress import ip_address
 
 from datamodel.attachment import Attachment, Kernel, Pod
 from datamodel.block import Address
+from datamodel.endpoint import Port, Workload
 from datamodel.errors import Invalid
 from datamodel.report import Report, ReportedLink
 from ipam_api import ipam_pb2
@@ -80,6 +81,49 @@ def kernel_of(message: HasKernel) -> Kernel | None:
     if not (kernel.boot_id and kernel.netns):
         raise Invalid(f"kernel: boot_id {kernel.boot_id!r}, netns {kernel.netns!r}: one is missing")
     return kernel
+
+
+def workload_message(workload: Workload | None) -> ipam_pb2.Workload | None:
+    """Write what Kubernetes says of a pod."""
+    if workload is None:
+        return None
+    return ipam_pb2.Workload(
+        labels=workload.labels,
+        service_account=workload.service_account,
+        generate_name=workload.generate_name,
+        ports=[
+            ipam_pb2.Port(
+                number=port.number,
+                name=port.name,
+                protocol=port.protocol,
+                host_port=port.host_port,
+                host_ip=port.host_ip,
+            )
+            for port in workload.ports
+        ],
+        floating_ips=map(str, workload.floating_ips),
+    )
+
+
+def workload_of(message: ipam_pb2.Endpoint) -> Workload | None:
+    """Read what Kubernetes says of the pod of *message*, if it says that.
+
+    Raises:
+        Invalid: a floating IP is no address.
+    """
+    if not message.HasField("workload"):
+        return None
+    workload = message.workload
+    return Workload(
+        labels=dict(workload.labels),
+        service_account=workload.service_account,
+        generate_name=workload.generate_name,
+        ports=tuple(
+            Port(port.number, port.name, port.protocol, port.host_port, port.host_ip)
+            for port in workload.ports
+        ),
+        floating_ips=tuple(map(address_of, workload.floating_ips)),
+    )
 
 
 def address_of(text: str) -> Address:

@@ -172,6 +172,7 @@ def _record_endpoint(draft: Draft, request: Allocate, link: Link, grants: tuple[
             interface_name=link.interface_name,
             mac=link.mac,
             profiles=link.profiles,
+            workload=link.workload,
         ),
         request.stamp,
         existing,

@@ -12,7 +12,7 @@ from datamodel.block import Address, Block
 from datamodel.errors import Invalid
 from datastore.codec import Stamp
 from ipam_api import ipam_pb2
-from ipam_api.messages import address_of, attachment_of, kernel_of, pod_of
+from ipam_api.messages import address_of, attachment_of, kernel_of, pod_of, workload_of
 from ipamd.request import Allocate, Grant, Link, Release
 
 _MAC = re.compile(r"([0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5})?")  # a runtime may not have noted it
@@ -108,7 +108,9 @@ def _link_of(message: ipam_pb2.AllocateRequest) -> Link | None:
     if mistakes:
         raise Invalid(f"endpoint: {'; '.join(mistakes)}")
     profiles = tuple(endpoint.profiles)
-    return Link(endpoint.interface_name, endpoint.mac, profiles, kernel_of(endpoint))
+    return Link(
+        endpoint.interface_name, endpoint.mac, profiles, kernel_of(endpoint), workload_of(endpoint)
+    )
 
 
 def address_messages(grants: Iterable[Grant]) -> list[ipam_pb2.Address]:

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from datamodel.attachment import Attachment, Kernel, Pod
 from datamodel.block import Address
+from datamodel.endpoint import Workload
 from datamodel.errors import OcicatError
 from datamodel.pool import Network
 from datastore.codec import Stamp
@@ -43,6 +44,7 @@ class Link:
     mac: str
     profiles: tuple[str, ...]
     kernel: Kernel | None = None  # where it was made; None: reconcile leaves the addresses alone
+    workload: Workload | None = None  # None: not known; what is recorded of the pod already stays
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,7 +189,6 @@ def _endpoint(entry: Entry) -> Any:
         "networks": [str(network) for network in found.networks],
         "link": [found.interface_name, found.mac],
         "profiles": list(found.profiles),
-        "labels": found.labels,
     }
 
 

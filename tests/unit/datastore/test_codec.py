@@ -4,6 +4,7 @@ import contextlib
 import ipaddress
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,12 +15,7 @@ from hypothesis import strategies as st
 from datamodel.affinity import Affinity
 from datamodel.attachment import Attachment, Pod
 from datamodel.block import Attribute, Block
-from datamodel.endpoint import (
-    NAMESPACE_LABEL,
-    ORCHESTRATOR_LABEL,
-    EndpointId,
-    WorkloadEndpoint,
-)
+from datamodel.endpoint import EndpointId, Port, Workload, WorkloadEndpoint
 from datamodel.errors import Exhausted, Invalid
 from datamodel.ipam_config import IpamConfig
 from datamodel.node import Node
@@ -530,7 +526,92 @@ def test_an_as_number_has_three_spellings(value, expected):
 def test_an_endpoint_is_written_as_calico_writes_it():
     endpoint = codec.decode_endpoint(ENDPOINT_KEY, ENDPOINT.encode())
 
-    assert codec.encode_endpoint(endpoint, STAMP) == ENDPOINT.encode()
+    written = codec.encode_endpoint(
+        replace(endpoint, workload=Workload(labels={"app": "web"})), STAMP
+    )
+
+    assert written == ENDPOINT.encode()
+
+
+WORKLOAD = Workload(
+    labels={"app": "shop"},
+    service_account="shopkeeper",
+    generate_name="web-",
+    ports=(Port(8080, "http"), Port(53, "", "UDP", 5353, "10.0.0.11")),
+    floating_ips=(ipaddress.ip_address("172.18.9.9"), ipaddress.ip_address("fc00::9")),
+)
+
+
+def with_workload(workload, existing=None):
+    endpoint = codec.decode_endpoint(ENDPOINT_KEY, ENDPOINT.encode())
+    written = codec.encode_endpoint(replace(endpoint, workload=workload), STAMP, existing)
+    return json.loads(written)
+
+
+def test_what_kubernetes_says_of_a_pod_is_written_as_calico_writes_it():
+    written = with_workload(WORKLOAD)
+
+    assert written["metadata"]["generateName"] == "web-"
+    assert written["metadata"]["labels"] == {
+        "app": "shop",
+        "projectcalico.org/namespace": "default",
+        "projectcalico.org/orchestrator": "k8s",
+        "projectcalico.org/serviceaccount": "shopkeeper",
+    }
+    assert {**json.loads(ENDPOINT)["spec"], **written["spec"]} == written["spec"]
+    assert written["spec"]["serviceAccountName"] == "shopkeeper"
+    assert written["spec"]["ports"] == [
+        {"name": "http", "protocol": "TCP", "port": 8080, "hostPort": 0, "hostIP": ""},
+        {"name": "", "protocol": "UDP", "port": 53, "hostPort": 5353, "hostIP": "10.0.0.11"},
+    ]
+    assert written["spec"]["ipNATs"] == [
+        {"internalIP": "10.65.0.8", "externalIP": "172.18.9.9"},
+        {"internalIP": "fd80:24e2:f998:72d6::1", "externalIP": "fc00::9"},
+    ]
+
+
+def test_a_pod_cannot_say_whose_it_is():
+    labels = {"projectcalico.org/namespace": "kube-system", "projectcalico.org/orchestrator": "x"}
+
+    written = with_workload(Workload(labels=labels))
+
+    assert set(written["metadata"]["labels"].values()) == {"default", "k8s"}
+
+
+@pytest.mark.parametrize(("length", "is_label"), [(0, False), (62, True), (63, False)])
+def test_only_a_short_service_account_becomes_a_label_as_in_calico(length, is_label):
+    written = with_workload(Workload(service_account="a" * length))
+
+    assert ("projectcalico.org/serviceaccount" in written["metadata"]["labels"]) is is_label
+    assert written["spec"].get("serviceAccountName", "") == "a" * length
+
+
+def test_what_kubernetes_said_before_goes_and_what_others_wrote_stays():
+    earlier = with_workload(WORKLOAD)
+    earlier["spec"]["qosControls"] = {"ingressBandwidth": 1}
+
+    written = with_workload(Workload(labels={"tier": "1"}), json.dumps(earlier).encode())
+
+    assert "app" not in written["metadata"]["labels"]
+    assert written["metadata"]["labels"]["tier"] == "1"
+    assert "generateName" not in written["metadata"]
+    assert written["spec"].keys() & {"serviceAccountName", "ports", "ipNATs"} == set()
+    assert written["spec"]["qosControls"] == {"ingressBandwidth": 1}
+
+
+def test_where_kubernetes_is_not_asked_all_that_it_said_stays():
+    earlier = with_workload(WORKLOAD)
+
+    assert with_workload(None, json.dumps(earlier).encode()) == earlier
+
+
+def test_a_floating_ip_without_an_address_of_its_family_leads_nowhere():
+    endpoint = codec.decode_endpoint(ENDPOINT_KEY, ENDPOINT.encode())
+    only_ipv4 = replace(endpoint, networks=endpoint.networks[:1], workload=WORKLOAD)
+
+    written = json.loads(codec.encode_endpoint(only_ipv4, STAMP))
+
+    assert [nat["externalIP"] for nat in written["spec"]["ipNATs"]] == ["172.18.9.9"]
 
 
 def test_an_endpoint_that_is_replaced_keeps_its_uid_and_age():
@@ -555,7 +636,6 @@ def test_every_endpoint_is_read_as_it_was_written(attachment, pod, cidrs, profil
         interface_name="cali0",
         mac="ee:ee:ee:ee:ee:ee",
         profiles=tuple(profiles),
-        labels={NAMESPACE_LABEL: where.namespace, ORCHESTRATOR_LABEL: where.orchestrator},
     )
 
     assert codec.decode_endpoint("/e", codec.encode_endpoint(endpoint, STAMP)) == endpoint

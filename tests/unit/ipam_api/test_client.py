@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from datamodel.attachment import Attachment, Kernel, Pod
+from datamodel.endpoint import Port, Workload
 from datamodel.errors import Exhausted, Invalid, Unavailable
 from datamodel.report import Report, ReportedLink
 from ipam_api import ipam_pb2
@@ -57,7 +58,8 @@ def test_everything_that_is_wanted_is_asked_for(ipamd, client):
         addresses=(IPv4Address("10.1.0.5"), IPv6Address("2001:db8::5")),
         namespace_labels={"team": "red"},
     )
-    endpoint = Recorded("cali0123456789a", MAC, ("kns.default",), KERNEL)
+    workload = Workload({"app": "web"}, "default", "web-", (Port(80, "http"),))
+    endpoint = Recorded("cali0123456789a", MAC, ("kns.default",), KERNEL, workload)
     client.report(REPORT)
 
     client.allocate(ATTACHMENT, POD, endpoint, wanted, TIMEOUT_S).wait()
@@ -73,6 +75,12 @@ def test_everything_that_is_wanted_is_asked_for(ipamd, client):
             mac=MAC,
             profiles=["kns.default"],
             kernel=ipam_pb2.Kernel(boot_id=KERNEL.boot_id, netns=KERNEL.netns),
+            workload=ipam_pb2.Workload(
+                labels={"app": "web"},
+                service_account="default",
+                generate_name="web-",
+                ports=[ipam_pb2.Port(number=80, name="http", protocol="TCP")],
+            ),
         ),
         ipv4=True,
         ipv6=True,

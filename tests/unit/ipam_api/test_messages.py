@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datamodel.attachment import Attachment, Kernel, Pod
+from datamodel.endpoint import Port, Workload
 from datamodel.errors import Invalid
 from datamodel.report import Report, ReportedLink
 from ipam_api import ipam_pb2
@@ -20,6 +21,8 @@ from ipam_api.messages import (
     pod_of,
     report_message,
     report_of,
+    workload_message,
+    workload_of,
 )
 
 ATTACHMENT = Attachment("k8s-pod-network", "4f0c9a5d2b", "eth0")
@@ -47,6 +50,33 @@ def links(draw):
 reports = st.builds(
     Report, st.just(KERNEL), st.booleans(), st.lists(links(), max_size=3).map(tuple)
 )
+
+
+workloads = st.builds(
+    Workload,
+    labels=st.dictionaries(names, names, max_size=2),
+    service_account=names,
+    generate_name=st.just("") | names,
+    ports=st.lists(
+        st.builds(Port, st.integers(1, 65535), names, st.just("UDP"), st.integers(0, 9), names),
+        max_size=2,
+    ).map(tuple),
+    floating_ips=addresses,
+)
+
+
+@given(st.none() | workloads)
+def test_what_kubernetes_says_is_read_back(workload):
+    sent = ipam_pb2.Endpoint(workload=workload_message(workload))
+
+    assert workload_of(ipam_pb2.Endpoint.FromString(sent.SerializeToString())) == workload
+
+
+def test_a_floating_ip_that_is_no_address_is_named():
+    endpoint = ipam_pb2.Endpoint(workload=ipam_pb2.Workload(floating_ips=["here"]))
+
+    with pytest.raises(Invalid, match="address 'here': is neither IPv4 nor IPv6"):
+        workload_of(endpoint)
 
 
 @given(reports)

@@ -1,5 +1,6 @@
 """What one transaction writes, decided on plain values: no store, no clock, no loop."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
@@ -8,6 +9,7 @@ import pytest
 
 from datamodel.attachment import Attachment, Pod
 from datamodel.block import Attribute, Block
+from datamodel.endpoint import Workload
 from datamodel.errors import Exhausted, Invalid
 from datamodel.gotime import go_time
 from datamodel.ipam_config import IpamConfig
@@ -18,6 +20,7 @@ from ipamd.decision import decide
 from ipamd.request import Done, Grant, Granted, Prepare, Released
 from tests.consistency import assert_consistent
 from tests.ipam import (
+    LINK,
     NODE,
     NOW,
     a_foreign_block,
@@ -174,6 +177,18 @@ def test_an_endpoint_tells_the_link_and_the_address():
     assert endpoint.interface_name == "cali0123456789a"
     assert endpoint.container_id == "c1"
     assert endpoint.profiles == ("kns.default",)
+
+
+def test_an_endpoint_tells_what_kubernetes_says_of_the_pod():
+    workload = Workload({"app": "web"}, floating_ips=(ip_address("172.18.9.9"),))
+
+    stored, [granted] = settled(a_store(), an_allocate(link=replace(LINK, workload=workload)))
+
+    document = json.loads(stored.values[endpoint_key("web-0")])
+    assert document["metadata"]["labels"]["app"] == "web"
+    assert document["spec"]["ipNATs"] == [
+        {"internalIP": str(granted.grants[0].address), "externalIP": "172.18.9.9"}
+    ]
 
 
 def test_without_a_link_no_endpoint_is_written():
