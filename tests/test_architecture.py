@@ -37,6 +37,7 @@ EDGES = {
     "grpc_health": {"ipamd/__main__.py", "ocicatctl/lab/health.py"},
     "ctypes": {"cni_plugin/netns.py"},
     "fcntl": {
+        "cni_plugin/log_file.py",
         "cni_plugin/netns.py",
         "cni_plugin/spool.py",
         "ipamd/interfaces.py",
