@@ -16,6 +16,7 @@ from cni_plugin import log_file
 from cni_plugin.log_conf import LogConf
 from cni_plugin.log_file import LogFiles
 
+OURS = "cni_plugin"  # the loggers of this package
 STDERR_FORMAT = "%(levelname)s %(name)s %(message)s"  # journald knows when
 _LEVELS = logging.getLevelNamesMapping()
 FILE_FORMAT = f"%(asctime)s.%(msecs)03d {STDERR_FORMAT}"
@@ -47,6 +48,8 @@ def log_to(conf: LogConf | None) -> None:
     call = _current.get()
     if call is not None:
         call.conf = conf
+        if conf and conf.level == "DEBUG":  # not before somebody wants to read it: it costs time
+            logging.getLogger(OURS).setLevel(logging.DEBUG)
 
 
 def trace_id_of(traceparent: str) -> str:
@@ -62,8 +65,8 @@ def set_up(level: str) -> None:
     stderr.setFormatter(_Formatter(STDERR_FORMAT))
     logging.basicConfig(level=level, handlers=[stderr])
     # A configuration may want to know more of its calls than stderr is told.
-    ours = logging.getLogger("cni_plugin")
-    ours.setLevel(logging.DEBUG)
+    ours = logging.getLogger(OURS)
+    ours.setLevel(min(logging.INFO, _LEVELS[level]))
     ours.addHandler(FileHandler())
 
 

@@ -33,6 +33,10 @@ class Spool:
     def _entry(self, attachment: Attachment) -> Path:
         return self._directory / f"{attachment.digest}.json"
 
+    def __len__(self) -> int:
+        """How many releases wait."""
+        return sum(1 for _ in self._directory.glob("*.json"))
+
     def put(self, attachment: Attachment, pod: Pod | None) -> None:
         """Remember to release the attachment. On disk when this returns.
 

@@ -4,6 +4,7 @@ Pure: no I/O. All daemons may share one environment file, so all of them know ev
 that begins with OCICAT_ and is not here is a mistake.
 """
 
+import ipaddress
 import re
 from collections.abc import Mapping
 
@@ -20,6 +21,7 @@ OURS = {
     "OCICAT_HISTORY_DIR": "directory of who held which address; none: no history",
     "OCICAT_HISTORY_MB": "megabytes that the history may take",
     "OCICAT_IPAMD_METRICS": "address:port where ipamd shows its metrics; empty: nowhere",
+    "OCICAT_CNI_METRICS": "address:port where the CNI server shows its metrics; empty: nowhere",
     "OCICAT_LOG_LEVEL": "debug, info, warning or error",
 }
 
@@ -44,6 +46,27 @@ def log_level(environment: Mapping[str, str]) -> tuple[str, list[str]]:
         return level.upper(), []
     choices = ", ".join(LOG_LEVELS).lower()
     return "INFO", [f"OCICAT_LOG_LEVEL: {level!r} is not one of {choices}"]
+
+
+_LISTENING = re.compile(r"(\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
+
+
+def listening(
+    environment: Mapping[str, str], name: str, example: str
+) -> tuple[tuple[str, int] | None, list[str]]:
+    """Read where to listen, ``None`` for nowhere; return it, and what is wrong."""
+    text = environment.get(name, "")
+    if not text:
+        return None, []
+    match = _LISTENING.fullmatch(text)
+    try:
+        host = str(ipaddress.ip_address(match[2] or match[3])) if match else ""
+    except ValueError:
+        host = ""
+    port = int(match[4]) if match else 0
+    if host and 0 < port < 1 << 16:
+        return (host, port), []
+    return None, [f"{name}: {text!r} is not address:port, e.g. {example}"]
 
 
 def node_name(environment: Mapping[str, str], hostname: str) -> tuple[str, list[str]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from datamodel.environment import log_level, node_name, unknown_names
+from datamodel.environment import listening, log_level, node_name, unknown_names
 from datamodel.errors import Invalid
 from datamodel.pool import Pool
 from datastore.config import EtcdConfig, etcd_config
@@ -37,7 +37,6 @@ _BOOLEANS = {"true": True, "false": False}
 _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{0,12})?|\.[0-9]{1,12}", re.ASCII)
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
 _DURATION = re.compile(rf"({_NUMBER.pattern})({'|'.join(_UNITS)})")
-_METRICS = re.compile(r"(\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
 
 ALWAYS, IF_MISSING, NEVER = "always", "if missing", "never"
 
@@ -140,7 +139,8 @@ def read_config(environment: Mapping[str, str], hostname: str) -> Config:
     etcd, mistakes = etcd_config(environment)
     node, wrong_node = node_name(environment, hostname)
     level, wrong_level = log_level(environment)
-    read.mistakes += mistakes + wrong_node + wrong_level
+    metrics, wrong_metrics = listening(environment, "OCICAT_IPAMD_METRICS", "127.0.0.1:9098")
+    read.mistakes += mistakes + wrong_node + wrong_level + wrong_metrics
     sources = (_source(read, 4, IF_MISSING), _source(read, 6, NEVER))
     config = Config(
         node=node,
@@ -156,7 +156,7 @@ def read_config(environment: Mapping[str, str], hostname: str) -> Config:
         leak_grace_s=read.positive("OCICAT_LEAK_GRACE_S", 60, "number of seconds"),
         history_dir=_history_dir(read),
         history_bytes=int(MEGABYTE * read.positive("OCICAT_HISTORY_MB", 20, "number of megabytes")),
-        metrics_address=_metrics_address(read),
+        metrics_address=metrics,
         log_level=level,
     )
     if config.as_number is not None and config.as_number not in AS_NUMBERS:
@@ -250,20 +250,3 @@ def _history_dir(read: _Reader) -> Path | None:
     if not text.startswith("/"):
         read.mistakes.append(f"OCICAT_HISTORY_DIR: {text!r} is neither a full path nor none")
     return Path(text)
-
-
-def _metrics_address(read: _Reader) -> tuple[str, int] | None:
-    text = read.text("OCICAT_IPAMD_METRICS")
-    if not text:
-        return None
-    match = _METRICS.fullmatch(text)
-    try:
-        host = str(ipaddress.ip_address(match[2] or match[3])) if match else ""
-    except ValueError:
-        host = ""
-    port = int(match[4]) if match else 0
-    if not host or not 0 < port < 1 << 16:
-        read.mistakes.append(
-            f"OCICAT_IPAMD_METRICS: {text!r} is not address:port, e.g. 127.0.0.1:9098"
-        )
-    return host, port

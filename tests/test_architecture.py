@@ -68,7 +68,7 @@ EDGES = {
         "cni_plugin/server.py",
     },
     "random": {"datastore/etcd_session.py", "datastore/store.py"},
-    "prometheus_client": {"ipamd/metrics.py", "ipamd/metrics_state.py"},
+    "prometheus_client": {"cni_plugin/metrics.py", "ipamd/metrics.py", "ipamd/metrics_state.py"},
     "http": {"kube_api/client.py"},
     "ssl": {"kube_api/client.py"},
 }

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodel.environment import OURS, is_node_name, log_level, node_name, unknown_names
+from datamodel.environment import OURS, is_node_name, listening, log_level, node_name, unknown_names
 
 
 def test_a_name_that_does_not_exist_is_told_with_those_that_do():
@@ -31,6 +31,26 @@ def test_a_wrong_log_level_is_told():
 
     assert level == "INFO"
     assert mistakes == ["OCICAT_LOG_LEVEL: 'loud' is not one of debug, info, warning, error"]
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("127.0.0.1:9099", ("127.0.0.1", 9099)),
+        ("[::1]:9099", ("::1", 9099)),
+        ("", None),
+    ],
+)
+def test_where_to_listen_is_an_address_and_a_port(text, where):
+    assert listening({"X": text}, "X", "127.0.0.1:9099") == (where, [])
+
+
+@pytest.mark.parametrize("text", ["9099", "::1:9099", "10.0.0.300:1", "host:1", "10.0.0.1:0"])
+def test_a_place_where_nobody_can_listen_is_told(text):
+    assert listening({"X": text}, "X", "127.0.0.1:9099") == (
+        None,
+        [f"X: {text!r} is not address:port, e.g. 127.0.0.1:9099"],
+    )
 
 
 def test_a_node_is_named_by_nodename_else_as_calico_writes_the_hosts_name():
