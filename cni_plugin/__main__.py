@@ -1,10 +1,11 @@
 """One call in a process of its own: what the launcher starts when there is no server."""
 
 import contextlib
-import logging
 import os
 import sys
+from typing import NoReturn
 
+from cni_plugin import call_log
 from cni_plugin.args import Invocation
 from cni_plugin.config import make_parts, read_config
 from cni_plugin.reporter import reporting
@@ -15,7 +16,12 @@ from datamodel.errors import OcicatError
 def main() -> None:
     """Serve the call that environment and stdin describe; exit as the CNI demands."""
     # stderr is free text for people; the result alone goes to stdout.
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    call_log.set_up("WARNING")
+    with call_log.following(os.environ):
+        _serve()
+
+
+def _serve() -> NoReturn:
     try:
         parts = make_parts(read_config(os.environ))
         # Beside an ADD do what the server would: ipamd gives out nothing before it has a report.

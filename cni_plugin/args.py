@@ -5,15 +5,17 @@ Pure: no I/O.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from cni_plugin import stdin
 from cni_plugin.cni_error import INVALID_CONFIG, INVALID_ENVIRONMENT, IO_FAILURE, CniError
 from cni_plugin.netconf import NetConf, ipam_netconf_of, mac_of, netconf_of
+from cni_plugin.pod_facts import PodFacts
 from cni_plugin.stdin import Keys, shown, version_of
 from datamodel.attachment import IFNAME_MAX_BYTES, NAME, Attachment, Pod
 from datamodel.block import Address
+from datamodel.errors import Invalid
 
 # What each command cannot do without, in the order in which a complaint lists them. CNI_PATH is
 # needed by those who delegate: not by us.
@@ -60,6 +62,33 @@ class CmdArgs:
     mac: str = ""  # that an ADD asks for
     deadline: float = math.inf  # by the clock of time.monotonic
     is_caller_there: Callable[[], bool] = lambda: True
+    facts: PodFacts | None = None  # that an ADD has of the pod; None: Kubernetes was not asked
+
+    def told(self, facts: PodFacts) -> "CmdArgs":
+        """The same call, asking for what the pod asks for, which counts more.
+
+        Raises:
+            Invalid: a floating IP has no address to lead to.
+        """
+        conf = self.conf
+        named = tuple(sorted(address.version for address in facts.addresses))
+        families = named or facts.versions or conf.families
+        lost = [str(a) for a in facts.workload.floating_ips if a.version not in families]
+        if lost:
+            raise Invalid(f"floating IP {', '.join(lost)}: the pod gets no address of its family")
+        conf = replace(
+            conf,
+            families=families,
+            ipv4_pools=facts.pools.get(4, conf.ipv4_pools),
+            ipv6_pools=facts.pools.get(6, conf.ipv6_pools),
+        )
+        return replace(
+            self,
+            conf=conf,
+            addresses=facts.addresses or self.addresses,
+            mac=facts.mac or self.mac,
+            facts=facts,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,10 @@ def set_up(level: str) -> None:
 class _Formatter(logging.Formatter):
     """Ends every line with the trace id of the call that it is about."""
 
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """One line, whatever a caller has put into the names that it shows."""
+        return super().formatMessage(record).replace("\n", "\\n")
+
     def format(self, record: logging.LogRecord) -> str:
         call, text = _current.get(), super().format(record)
         return f"{text} trace={call.trace_id}" if call else text

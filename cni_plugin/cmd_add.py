@@ -1,9 +1,10 @@
 """ADD: make the veth pair, ask ipamd, prepare the pod meanwhile, then give it its address.
 
-Start reading here. Nothing is asked of ipamd before the kernel has let us make the link, so an ADD
-that is refused touches nothing of an attachment that is there. From then on everything is taken
-back if a later step fails: a call that times out may still have worked on the other side, and
-undoing what never happened does no harm.
+Start reading here. What the pod asks for is read before anything else, if Kubernetes can be asked.
+Nothing is asked of ipamd before the kernel has let us make the link, so an ADD that is refused
+touches nothing of an attachment that is there. From then on everything is taken back if a later
+step fails: a call that times out may still have worked on the other side, and undoing what never
+happened does no harm.
 """
 
 from contextlib import ExitStack
@@ -14,7 +15,9 @@ from cni_plugin.args import CmdArgs
 from cni_plugin.cmd_del import give_back, remove_link
 from cni_plugin.cni_error import INVALID_ENVIRONMENT, INVALID_NETNS, CniError
 from cni_plugin.dataplane import LinkTaken
+from cni_plugin.meter import ADDRESSES, FAILED, IPAM, KUBERNETES, PREPARE, VETH
 from cni_plugin.parts import Parts
+from cni_plugin.pod_facts import profiles
 from cni_plugin.podnet import PodNet, host_names, plan, plan_links, remainder
 from cni_plugin.report import this_kernel
 from cni_plugin.result import add_result
@@ -27,11 +30,14 @@ from ipam_api.client import NotReached, PendingAllocation, Recorded, Wanted
 def cmd_add(args: CmdArgs, parts: Parts) -> Added:
     """Run one ADD; return its result, and what takes it back."""
     netns_fd = netns_of(args)
+    args, step = _as_the_pod_asks(args, parts), parts.meter.step
     mtu = args.conf.mtu or parts.uplink_mtu.get()
     links = plan_links(args.attachment, args.pod, mtu, args.mac)
     forwards = args.conf.allows_ip_forwarding
     with ExitStack() as undo:
-        links, index = _make_pair(args, parts, links, netns_fd)
+        with step(VETH):
+            links, index = _make_pair(args, parts, links, netns_fd)
+        undo.callback(parts.meter.count_rollback, FAILED)
         undo.callback(quietly, dataplane.delete_named, links.host.name, links.alias)
         was_spooled = parts.spool.take_back(args.attachment)
         allocation = _ask(args, parts, links)
@@ -39,10 +45,13 @@ def cmd_add(args: CmdArgs, parts: Parts) -> Added:
         # Runs before the address is given back: nothing may use it any more by then.
         undo.callback(quietly, dataplane.delete_named, links.host.name, links.alias)
         prepared = plan(links, (), forwards, args.conf.families)
-        dataplane.setup(prepared, netns_fd)
-        allocated = allocation.wait(args.is_caller_there)
+        with step(PREPARE):
+            dataplane.setup(prepared, netns_fd)
+        with step(IPAM):
+            allocated = allocation.wait(args.is_caller_there)
         network = plan(links, allocated.addresses, forwards)
-        dataplane.setup(remainder(network, prepared), netns_fd)
+        with step(ADDRESSES):
+            dataplane.setup(remainder(network, prepared), netns_fd)
         result = add_result(network, args.netns, args.conf)
         undo.pop_all()  # success: keep everything
     if allocated.superseded_container_id:
@@ -89,13 +98,36 @@ def netns_of(args: CmdArgs) -> int:
     return args.netns_fd
 
 
+def _as_the_pod_asks(args: CmdArgs, parts: Parts) -> CmdArgs:
+    """The same ADD, asking for what its pod is annotated with; as it is if nobody knows the pod.
+
+    Raises:
+        Invalid, Unavailable: the pod asks for what cannot be, or cannot be read.
+    """
+    if parts.pods is None or args.pod is None:
+        return args
+    with parts.meter.step(KUBERNETES):
+        facts = parts.pods.read(
+            args.pod,
+            parts.pod_timeout_s(args.deadline),
+            is_first_link=args.attachment.ifname == "eth0",
+            has_floating_ips=args.conf.allows_floating_ips,
+        )
+    return args.told(facts)
+
+
 def _ask(args: CmdArgs, parts: Parts, links: PodNet) -> PendingAllocation:
-    namespace = args.pod.namespace if args.pod else ""
-    is_kubernetes = args.conf.is_kubernetes and namespace
-    profile = f"kns.{namespace}" if is_kubernetes else args.attachment.network
-    endpoint = Recorded(links.host.name, links.pod.mac, (profile,), this_kernel())
+    workload = args.facts.workload if args.facts else None
+    endpoint = Recorded(links.host.name, links.pod.mac, _profiles(args), this_kernel(), workload)
     timeout_s = parts.allocate_timeout_s(args.deadline)
     return parts.ipam.allocate(args.attachment, args.pod, endpoint, wanted_by(args), timeout_s)
+
+
+def _profiles(args: CmdArgs) -> tuple[str, ...]:
+    if args.conf.is_kubernetes and args.pod:
+        account = args.facts.workload.service_account if args.facts else ""
+        return profiles(args.pod.namespace, account)
+    return (args.attachment.network,)
 
 
 def wanted_by(args: CmdArgs) -> Wanted:
@@ -105,6 +137,7 @@ def wanted_by(args: CmdArgs) -> Wanted:
         ipv4_pools=args.conf.ipv4_pools,
         ipv6_pools=args.conf.ipv6_pools,
         addresses=args.addresses,
+        namespace_labels=args.facts.namespace_labels if args.facts else {},
     )
 
 

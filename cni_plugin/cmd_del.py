@@ -9,6 +9,7 @@ import math
 
 from cni_plugin import dataplane
 from cni_plugin.args import CmdArgs
+from cni_plugin.meter import IPAM, VETH
 from cni_plugin.parts import Parts, left_s
 from cni_plugin.podnet import host_names
 from datamodel.attachment import Attachment, Pod
@@ -33,7 +34,7 @@ def cmd_del(args: CmdArgs, parts: Parts) -> None:
 def remove_link(attachment: Attachment, pod: Pod | None, parts: Parts) -> None:
     """Delete the attachment's veth pair; none is success."""
     names = host_names(attachment, pod)
-    with parts.locks.held(names[0]):
+    with parts.locks.held(names[0]), parts.meter.step(VETH):
         dataplane.delete(attachment, names, parts.delete_link)
 
 
@@ -43,7 +44,8 @@ def give_back(
     """Release addresses, handle and endpoint; if ipamd cannot do it now, spool it for later."""
     timeout_s = min(parts.release_timeout_s, left_s(deadline))
     try:
-        parts.ipam.release(attachment, pod, timeout_s)
+        with parts.meter.step(IPAM):
+            parts.ipam.release(attachment, pod, timeout_s)
     except OcicatError as error:
         parts.spool.put(attachment, pod)
         log.warning("release of %s is spooled: %s", attachment.handle_id, error)

@@ -1,13 +1,15 @@
 """The plugin's settings, from the environment; the same for the server and a process of its own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from cni_plugin.parts import ADD_TIMEOUT_S, DEL_TIMEOUT_S, Parts
+from cni_plugin.parts import ADD_TIMEOUT_S, DEL_TIMEOUT_S, Parts, Pods
 from cni_plugin.spool import Spool
-from datamodel.environment import log_level, unknown_names
+from datamodel.environment import listening, log_level, unknown_names
 from datamodel.errors import Invalid
 from ipam_api.client import IpamClient
+from kube_api.access import Access, Where, find_access
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,8 @@ class Config:
     add_timeout_s: float
     del_timeout_s: float
     log_level: str
+    kubernetes: Where | None = None
+    metrics_address: tuple[str, int] | None = None  # None: nowhere
 
 
 def read_config(environment: Mapping[str, str]) -> Config:
@@ -32,7 +36,9 @@ def read_config(environment: Mapping[str, str]) -> Config:
     add_timeout_s = _seconds(environment, "OCICAT_ADD_TIMEOUT_S", ADD_TIMEOUT_S, mistakes)
     del_timeout_s = _seconds(environment, "OCICAT_DEL_TIMEOUT_S", DEL_TIMEOUT_S, mistakes)
     level, wrong = log_level(environment)
-    mistakes += wrong
+    kubernetes, wrong_kubernetes = find_access(environment)
+    metrics, wrong_metrics = listening(environment, "OCICAT_CNI_METRICS", "127.0.0.1:9097")
+    mistakes += wrong + wrong_kubernetes + wrong_metrics
     if mistakes:
         raise Invalid(f"configuration: {'; '.join(mistakes)}")
     return Config(
@@ -42,6 +48,8 @@ def read_config(environment: Mapping[str, str]) -> Config:
         add_timeout_s=add_timeout_s,
         del_timeout_s=del_timeout_s,
         log_level=level,
+        kubernetes=kubernetes,
+        metrics_address=metrics,
     )
 
 
@@ -60,4 +68,33 @@ def make_parts(config: Config) -> Parts:
         spool=Spool(config.spool),
         add_timeout_s=config.add_timeout_s,
         del_timeout_s=config.del_timeout_s,
+        pods=_pods(config.kubernetes),
     )
+
+
+def _pods(where: Where | None) -> Pods | None:
+    """Who knows the pods; nobody in a pod whose service account's token is kept from it."""
+    if isinstance(where, Access) and isinstance(where.token, Path) and not where.token.exists():
+        return None
+    if where is None:
+        return None
+    # Importing this takes longer than an ADD: only for who needs it.
+    from cni_plugin.kubernetes import KubernetesPods
+    from kube_api.client import ApiClient
+
+    return KubernetesPods(ApiClient(where))
+
+
+def metered(parts: Parts, config: Config) -> Parts:
+    """The same with numbers for Prometheus, if they are asked for; shown until the process ends.
+
+    Raises:
+        Invalid: they cannot be shown there.
+    """
+    if config.metrics_address is None:
+        return parts
+    from cni_plugin.metrics import Metrics, MetricsServer  # the same holds for these
+
+    metrics = Metrics(parts.spool.__len__)
+    MetricsServer(config.metrics_address, metrics)
+    return replace(parts, meter=metrics)

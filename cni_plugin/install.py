@@ -77,7 +77,9 @@ def launcher(config: Config) -> str:
 
 
 def _settings(config: Config) -> dict[str, str]:
+    where = config.kubernetes
     return {
+        **({"KUBECONFIG": str(where)} if isinstance(where, Path) else {}),
         "OCICAT_CNI_SOCKET": config.socket,
         "OCICAT_IPAM_SOCKET": config.ipam_socket,
         "OCICAT_SPOOL_DIR": config.spool,

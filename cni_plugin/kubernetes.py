@@ -19,37 +19,44 @@ _REMEDIES = {
 }
 
 
-def read_pod(
-    api: ApiClient, pod: Pod, timeout_s: float, *, is_first_link: bool, has_floating_ips: bool
-) -> PodFacts:
-    """Read a pod and its namespace.
+class KubernetesPods:
+    """The pods of a cluster, as its API knows them."""
 
-    Args:
-        api: whom to ask.
-        pod: which one.
-        timeout_s: for both together.
-        is_first_link: as for ``pod_facts``.
-        has_floating_ips: the same.
+    def __init__(self, api: ApiClient) -> None:
+        self._api = api
 
-    Raises:
-        Invalid: annotations are wrong; with every mistake.
-        Unavailable: the pod cannot be read, for whatever reason. Without knowing what it asks for
-            it must not get just any address, and the runtime will try again.
-    """
-    about = f"pod {pod.namespace}/{pod.name}"
-    try:
-        documents = _documents(api, pod, timeout_s)
-    except OcicatError as error:
-        remedy = _REMEDIES.get(error.status) if isinstance(error, Refused) else None
-        what_to_do = f"; {remedy}" if remedy else ""
-        raise Unavailable(f"{about}: cannot be read: {error}{what_to_do}") from error
-    try:
-        return pod_facts(*documents, is_first_link=is_first_link, has_floating_ips=has_floating_ips)
-    except Invalid as error:
-        raise Invalid(f"{about}: {error}") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = f"{api}: its answer is not a Pod and its Namespace: {error!r}"
-        raise Unavailable(f"{about}: cannot be read: {reason}") from error
+    def read(
+        self, pod: Pod, timeout_s: float, *, is_first_link: bool, has_floating_ips: bool
+    ) -> PodFacts:
+        """Read a pod and its namespace.
+
+        Args:
+            pod: which one.
+            timeout_s: for both together.
+            is_first_link: as for ``pod_facts``.
+            has_floating_ips: the same.
+
+        Raises:
+            Invalid: annotations are wrong; with every mistake.
+            Unavailable: the pod cannot be read, for whatever reason. Without knowing what it asks
+                for it must not get just any address, and the runtime will try again.
+        """
+        about = f"pod {pod.namespace}/{pod.name}"
+        try:
+            documents = _documents(self._api, pod, timeout_s)
+        except OcicatError as error:
+            remedy = _REMEDIES.get(error.status) if isinstance(error, Refused) else None
+            what_to_do = f"; {remedy}" if remedy else ""
+            raise Unavailable(f"{about}: cannot be read: {error}{what_to_do}") from error
+        try:
+            return pod_facts(
+                *documents, is_first_link=is_first_link, has_floating_ips=has_floating_ips
+            )
+        except Invalid as error:
+            raise Invalid(f"{about}: {error}") from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            reason = f"{self._api}: its answer is not a Pod and its Namespace: {error!r}"
+            raise Unavailable(f"{about}: cannot be read: {reason}") from error
 
 
 def _documents(api: ApiClient, pod: Pod, timeout_s: float) -> tuple[Document, Document]:

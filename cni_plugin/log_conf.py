@@ -5,7 +5,8 @@ Pure: no I/O.
 
 from dataclasses import dataclass
 
-from cni_plugin.stdin import Keys
+from cni_plugin.cni_error import CniError
+from cni_plugin.stdin import Keys, parse
 from datamodel.errors import Invalid
 
 MEGABYTE = 1 << 20
@@ -25,6 +26,14 @@ class LogConf:
     max_bytes: int = 100 * MEGABYTE
     max_age_s: int = 30 * DAY_S  # of the files that were full
     max_count: int = 10  # of them, beside the one that is written
+
+
+def log_conf_in(stdin: bytes) -> LogConf | None:
+    """Where the call with this configuration is to be logged, whatever else is wrong with it."""
+    try:
+        return log_conf_of(parse(stdin))[0]
+    except CniError:
+        return None
 
 
 def log_conf_of(keys: Keys) -> tuple[LogConf | None, list[str]]:

@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 OK = "ok"
 # CNI error code → how the call ended. Anything else is a bug of ours.
 OUTCOMES = {
+    0: OK,
     1: "unsupported",
     2: "unsupported",
     3: "invalid",
@@ -35,9 +36,10 @@ OTHER = "other"
 WAIT = "wait"  # for other calls about the same container
 KUBERNETES = "kubernetes"  # the pod and its namespace
 VETH = "veth"  # making or deleting the pair
-IPAM = "ipam"  # what is left to wait of it when all else is done; the whole of a release
-ADDRESSES = "addresses"  # addresses, routes, neighbours, sysctls
-STEPS = (WAIT, KUBERNETES, VETH, IPAM, ADDRESSES)
+PREPARE = "prepare"  # what of the pod's network needs no address, while ipamd is at it
+IPAM = "ipam"  # what is left to wait of it then; the whole of a release
+ADDRESSES = "addresses"  # and the routes and neighbours that need them
+STEPS = (WAIT, KUBERNETES, VETH, PREPARE, IPAM, ADDRESSES)
 
 FAILED, UNDELIVERED = "failed", "undelivered"  # why an ADD was taken back
 

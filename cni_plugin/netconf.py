@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cni_plugin.log_conf import log_conf_of
 from cni_plugin.previous import read_previous
 from cni_plugin.stdin import Keys, Reader
 from datamodel.block import Address
@@ -33,6 +34,7 @@ class NetConf:
     ipv6_pools: tuple[str, ...] = ()
     is_kubernetes: bool = False  # policy.type is "k8s": Calico's profiles per namespace
     allows_ip_forwarding: bool = False
+    allows_floating_ips: bool = False  # feature_control.floating_ips: pods may name some
     prev_result: Mapping[str, Any] | None = None  # in the form of 1.x
     addresses: tuple[Address, ...] = ()  # exactly these, by capability "ips" or args.cni.ips
     mac: str = ""  # exactly this, by capability "mac" or args.cni.mac
@@ -55,6 +57,9 @@ def netconf_of(keys: Keys, name: str, version: str) -> NetConf:
         allows_ip_forwarding=reader.read(
             reader.section("container_settings"), "allow_ip_forwarding", bool, False
         ),
+        allows_floating_ips=reader.read(
+            reader.section("feature_control"), "floating_ips", bool, False
+        ),
         prev_result=reader.top("prevResult", dict, None),
         mac=_mac(reader),
         dns=_dns(reader),
@@ -66,6 +71,7 @@ def netconf_of(keys: Keys, name: str, version: str) -> NetConf:
         conf = replace(conf, prev_result=previous)
         reader.mistakes += wrong
     kind = reader.read(reader.section("ipam"), "type", str, IPAM_TYPES[0])
+    reader.mistakes += log_conf_of(keys)[1]
     reader.finish(name)
     if kind not in IPAM_TYPES:
         raise Unsupported(f"ipam.type {kind!r}: is not served; use {' or '.join(IPAM_TYPES)}")
@@ -206,15 +212,16 @@ def _routes(reader: Reader, ipam: Keys) -> tuple[Mapping[str, str], ...]:
 
 
 def _pool_mistakes(pools: tuple[str, ...], family: int) -> list[str]:
-    found = []
-    for pool in pools:
-        if _POOL_NAME.fullmatch(pool):
-            continue
-        try:
-            (ipaddress.IPv4Network if family == 4 else ipaddress.IPv6Network)(pool)
-        except ValueError as error:
-            found.append(
-                f"ipam.ipv{family}_pools: {pool!r} is neither a pool's name nor an IPv{family} "
-                f"range: {error}"
-            )
-    return found
+    mistakes = (pool_mistake(pool, family) for pool in pools)
+    return [f"ipam.ipv{family}_pools: {mistake}" for mistake in mistakes if mistake]
+
+
+def pool_mistake(pool: str, family: int) -> str:
+    """Why *pool* is neither a pool's name nor the range of one; "" if it is."""
+    if _POOL_NAME.fullmatch(pool):
+        return ""
+    try:
+        (ipaddress.IPv4Network if family == 4 else ipaddress.IPv6Network)(pool)
+    except ValueError as error:
+        return f"{pool!r} is neither a pool's name nor an IPv{family} range: {error}"
+    return ""

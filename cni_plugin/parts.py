@@ -9,10 +9,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from cni_plugin import dataplane
 from cni_plugin.dataplane import DeleteLink
+from cni_plugin.meter import Meter
+from cni_plugin.pod_facts import PodFacts
 from cni_plugin.spool import Spool
+from datamodel.attachment import Pod
 from datamodel.errors import Unavailable
 from ipam_api.client import IpamClient
 
@@ -104,6 +108,14 @@ class UplinkMtu:
         return self._mtu
 
 
+class Pods(Protocol):
+    """Who knows what pods ask for."""
+
+    def read(
+        self, pod: Pod, timeout_s: float, *, is_first_link: bool, has_floating_ips: bool
+    ) -> PodFacts: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """The outside world of a command."""
@@ -115,6 +127,8 @@ class Parts:
     locks: Locks = field(default_factory=Locks)
     delete_link: DeleteLink = dataplane.delete_link
     uplink_mtu: UplinkMtu = field(default_factory=UplinkMtu)
+    pods: Pods | None = None  # None: they are not asked what they want
+    meter: Meter = field(default_factory=Meter)
 
     def deadline_of(self, command: str) -> float:
         """When a call that begins now has to be over, by the clock of ``time.monotonic``."""
@@ -123,6 +137,10 @@ class Parts:
     def allocate_timeout_s(self, deadline: float) -> float:
         """How long an ADD waits for ipamd; the rest is for taking it back if that was in vain."""
         return max(0.1, left_s(deadline) - 0.3 * self.add_timeout_s)
+
+    def pod_timeout_s(self, deadline: float) -> float:
+        """How long an ADD waits for Kubernetes before it asks ipamd."""
+        return 0.5 * self.allocate_timeout_s(deadline)
 
     @property
     def release_timeout_s(self) -> float:

@@ -6,11 +6,12 @@ has the annotations.
 
 import ipaddress
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cni_plugin.netconf import mac_of, pool_mistake
+from cni_plugin.stdin import shown
 from datamodel.block import Address
 from datamodel.endpoint import Port, Workload
 from datamodel.errors import Invalid
@@ -100,8 +101,8 @@ class _Annotations:
         if texts is None:
             return None
         for text in texts:
-            if not is_pool(text, version):
-                self._mistake(name, f"{text!r} is neither a pool's name nor an IPv{version} range")
+            if mistake := pool_mistake(text, version):
+                self._mistake(name, mistake)
         return tuple(texts)
 
     def addresses(self, name: str) -> tuple[Address, ...]:
@@ -121,10 +122,11 @@ class _Annotations:
 
     def mac(self) -> str:
         text = self.text("hwAddr")
-        mac = parse_mac(text) if text else ""
-        if mac is None:
-            self._mistake("hwAddr", f"{text!r} is not the MAC of one interface")
-        return mac or ""
+        try:
+            return mac_of(text) if text else ""
+        except ValueError as error:
+            self._mistake("hwAddr", str(error))
+            return ""
 
     def _addresses(self, name: str) -> Iterator[Address]:
         for text in self._list(name, self.text(name)) or ():
@@ -145,38 +147,11 @@ class _Annotations:
             found = None
         if isinstance(found, list) and all(isinstance(item, str) for item in found):
             return found
-        shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
-        self._mistake(name, f"{shown!r} is not a JSON list of texts")
+        self._mistake(name, f"{shown(text)} is not a JSON list of texts")
         return None
 
     def _mistake(self, name: str, mistake: str) -> None:
         self.mistakes.append(f"{PREFIX}{name}: {mistake}")
-
-
-_LONGEST_SHOWN = 200
-_POOL_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
-_MAC = re.compile(
-    r"[0-9a-f]{2}(:[0-9a-f]{2}){5}|[0-9a-f]{2}(-[0-9a-f]{2}){5}|([0-9a-f]{4}\.){2}[0-9a-f]{4}"
-)
-
-
-def is_pool(text: str, version: int) -> bool:
-    """Whether a pool may be called so, or have this range."""
-    if _POOL_NAME.fullmatch(text):
-        return True
-    try:
-        return ipaddress.ip_network(text).version == version
-    except ValueError:
-        return False
-
-
-def parse_mac(text: str) -> str | None:
-    """Read a MAC in one of the forms that Go reads, ``None`` if no interface can have it."""
-    if not _MAC.fullmatch(text.lower()):
-        return None
-    octets = bytes.fromhex(re.sub("[^0-9a-f]", "", text.lower()))
-    is_group = octets[0] & 1
-    return None if is_group or not any(octets) else octets.hex(":")
 
 
 def _workload(pod: Document, floating_ips: tuple[Address, ...]) -> Workload:

@@ -21,8 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from cni_plugin import skel, wire
-from cni_plugin.config import Config, make_parts, read_config
+from cni_plugin import call_log, skel, wire
+from cni_plugin.config import Config, make_parts, metered, read_config
 from cni_plugin.deletions import Deletions
 from cni_plugin.parts import RELEASE_TIMEOUT_S, Parts
 from cni_plugin.reporter import reporting
@@ -45,10 +45,10 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT; calls under way are finished."""
     try:
         config = read_config(os.environ)
+        parts = metered(make_parts(config), config)
     except OcicatError as error:
         sys.exit(f"cni_plugin: {error}")
-    logging.basicConfig(level=config.log_level, format="%(levelname)s %(name)s %(message)s")
-    parts = make_parts(config)
+    call_log.set_up(config.log_level)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -164,8 +164,9 @@ def _serve_call(connection: socket.socket, parts: Parts) -> None:
                 body[:environment_length], body[environment_length:], fds[0] if fds else None
             )
             invocation = replace(invocation, is_caller_there=lambda: _is_there(connection))
-            answer = skel.run(invocation, parts)
-            _deliver(connection, answer)
+            with call_log.following(invocation.environment):
+                answer = skel.run(invocation, parts)
+                _deliver(connection, answer)
         except _NothingSent:
             pass  # somebody looked whether we listen
         except (OSError, ValueError) as error:

@@ -6,11 +6,12 @@ Called with the same values by the server and by a process of its own: one code 
 import logging
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
 from cni_plugin import args as cni_args
-from cni_plugin import result, stdin, versions
+from cni_plugin import call_log, result, stdin, versions
 from cni_plugin.args import CmdArgs, Invocation, NetworkArgs
 from cni_plugin.cmd_add import cmd_add
 from cni_plugin.cmd_check import cmd_check
@@ -19,6 +20,8 @@ from cni_plugin.cmd_gc import cmd_gc
 from cni_plugin.cmd_ipam import cmd_ipam_add, cmd_ipam_check, cmd_ipam_del
 from cni_plugin.cmd_status import cmd_status
 from cni_plugin.cni_error import INVALID_ENVIRONMENT, CniError, code_of
+from cni_plugin.log_conf import log_conf_in
+from cni_plugin.meter import UNDELIVERED, WAIT, outcome_of
 from cni_plugin.parts import Parts, left_s
 from cni_plugin.undo import Added, quietly
 from datamodel.errors import OcicatError, Unavailable
@@ -47,7 +50,8 @@ def run(invocation: Invocation, parts: Parts) -> Answer:
     command = invocation.environment.get("CNI_COMMAND", "")
     if not command:
         return Answer(0, stderr=ABOUT.encode())
-    begun = time.monotonic()
+    begun, code = time.monotonic(), 0
+    call_log.log_to(log_conf_in(invocation.stdin))
     try:
         answer = _run(command, invocation, parts)
         outcome = "ok"
@@ -55,13 +59,16 @@ def run(invocation: Invocation, parts: Parts) -> Answer:
         if not isinstance(error, OcicatError):
             log.exception("bug")
         answer = failed(error, stdin.spoken_version(invocation.stdin))
-        outcome = f"code={code_of(error)} {str(error)!r}"
+        code = code_of(error)
+        outcome = f"code={code} {str(error)!r}"
+    took_s = time.monotonic() - begun
+    parts.meter.count_call(command, outcome_of(code), took_s)
     log.info(
         "%s container=%s ifname=%s took_ms=%d %s",
         command,
         invocation.environment.get("CNI_CONTAINERID", ""),
         invocation.environment.get("CNI_IFNAME", ""),
-        round((time.monotonic() - begun) * 1000),
+        round(took_s * 1000),
         outcome,
     )
     return answer
@@ -80,7 +87,10 @@ def _run(command: str, invocation: Invocation, parts: Parts) -> Answer:
     args = cni_args.parse(invocation, command)
     args = replace(args, deadline=parts.deadline_of(command))
     # A DEL that overtakes its ADD waits for it, and then removes what it made.
-    with parts.locks.held(args.attachment.handle_id, left_s(args.deadline)):
+    with ExitStack() as held:
+        with parts.meter.step(WAIT):
+            lock = parts.locks.held(args.attachment.handle_id, left_s(args.deadline))
+            held.enter_context(lock)
         if command == "ADD":
             return _add(args, parts, cmd_ipam_add if invocation.is_ipam else cmd_add)
         (_IPAM_COMMANDS if invocation.is_ipam else _COMMANDS)[command](args, parts)
@@ -93,6 +103,7 @@ def _add(args: CmdArgs, parts: Parts, command: Callable[[CmdArgs, Parts], Added]
     added = command(args, parts)
 
     def take_back() -> None:
+        parts.meter.count_rollback(UNDELIVERED)
         with parts.locks.held(args.attachment.handle_id):
             quietly(added.undo)
 

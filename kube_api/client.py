@@ -19,7 +19,8 @@ from typing import Any
 from urllib.parse import quote
 
 from datamodel.errors import Invalid, OcicatError, Unavailable
-from kube_api.access import Access, Source, Where, parse_kubeconfig
+from kube_api.access import Access, Source, Where
+from kube_api.kubeconfig import parse_kubeconfig
 
 Document = dict[str, Any]
 

@@ -1,5 +1,6 @@
 """A conflist written for Calico, as Kubespray writes it, works as it is, with its whole chain."""
 
+import copy
 import json
 import shutil
 from dataclasses import replace
@@ -40,9 +41,17 @@ KUBESPRAY = {
 
 
 @pytest.fixture
-def attached(lab, node):
+def kubespray(node):
+    """The conflist; only that its log file does not lie on this machine's /var."""
+    plugins = copy.deepcopy(KUBESPRAY["plugins"])
+    plugins[0]["log_file_path"] = str(node.directory / "calico/cni/cni.log")
+    return {**KUBESPRAY, "plugins": plugins}
+
+
+@pytest.fixture
+def attached(lab, node, kubespray):
     """A container that the whole chain attached, with the chain's result."""
-    runtime = Runtime(node.namespace, KUBESPRAY, node.bin)
+    runtime = Runtime(node.namespace, kubespray, node.bin)
     pod = lab.container(node, "kubespray")
     result = runtime.add(pod.container)
     yield runtime, pod, result
@@ -67,6 +76,18 @@ def test_a_kubespray_conflist_is_accepted_as_it_is(lab, attached):
     assert json.loads(links)[0]["mtu"] == 1400
 
 
+def test_its_calls_are_logged_where_it_says(node, attached):
+    _, pod, _ = attached
+
+    (line,) = [
+        line
+        for line in (node.directory / "calico/cni/cni.log").read_text().splitlines()
+        if pod.container.id in line
+    ]
+    assert f" INFO cni_plugin.skel ADD container={pod.container.id} ifname=eth0 " in line
+    assert " ok trace=" in line
+
+
 def test_its_pods_reach_those_of_our_own_conflist(lab, attached):
     _, pod, result = attached
     other = lab.add_pod(lab.nodes[1], "ours")
@@ -77,8 +98,8 @@ def test_its_pods_reach_those_of_our_own_conflist(lab, attached):
 
 
 @pytest.mark.parametrize("version", versions.SUPPORTED)
-def test_every_version_gets_its_own_form_and_passes_check(lab, node, version):
-    conflist = {**KUBESPRAY, "cniVersion": version, "plugins": KUBESPRAY["plugins"][:1]}
+def test_every_version_gets_its_own_form_and_passes_check(lab, node, kubespray, version):
+    conflist = {**kubespray, "cniVersion": version, "plugins": kubespray["plugins"][:1]}
     runtime = Runtime(node.namespace, conflist, node.bin)
     pod = lab.container(node, "versioned")
 
@@ -99,8 +120,8 @@ def test_every_version_gets_its_own_form_and_passes_check(lab, node, version):
 
 
 @pytest.mark.parametrize("source", ["CNI_ARGS", "args", "runtimeConfig"])
-def test_a_container_may_ask_for_its_mac_and_its_address(lab, node, source):
-    conf = dict(KUBESPRAY["plugins"][0])
+def test_a_container_may_ask_for_its_mac_and_its_address(lab, node, kubespray, source):
+    conf = dict(kubespray["plugins"][0])
     pod = lab.container(node, "asked")
     container = pod.container
     if source == "CNI_ARGS":
@@ -110,7 +131,7 @@ def test_a_container_may_ask_for_its_mac_and_its_address(lab, node, source):
         conf["args"] = {"cni": {"mac": "02:00:00:00:ab:cd", "ips": ["10.233.70.9/24"]}}
     else:
         conf["runtimeConfig"] = {"mac": "02:00:00:00:ab:cd", "ips": ["10.233.70.9"]}
-    runtime = Runtime(node.namespace, {**KUBESPRAY, "plugins": [conf]}, node.bin)
+    runtime = Runtime(node.namespace, {**kubespray, "plugins": [conf]}, node.bin)
 
     result = runtime.add(container)
     link = system.run("ip", "-o", "link", "show", "eth0", namespace=pod.namespace).stdout

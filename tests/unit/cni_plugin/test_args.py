@@ -14,8 +14,10 @@ from cni_plugin.args import (
     requested_addresses,
 )
 from cni_plugin.cni_error import CniError, code_of
+from cni_plugin.pod_facts import PodFacts
 from datamodel.attachment import Attachment, Pod
-from datamodel.errors import OcicatError
+from datamodel.endpoint import Workload
+from datamodel.errors import Invalid, OcicatError
 
 ENVIRONMENT = {
     "CNI_COMMAND": "ADD",
@@ -75,6 +77,57 @@ def test_a_container_id_may_be_long_and_have_dots_and_dashes(container_id):
 @pytest.mark.parametrize("ifname", ["eth0", "a" * 15, "net1.100", "éth0", "a%"[:1], "ALL"])
 def test_an_interface_may_have_any_name_that_the_kernel_takes(ifname):
     assert parse(a_call(CNI_IFNAME=ifname), "ADD").attachment.ifname == ifname
+
+
+# ---- what the pod asks for ---------------------------------------------------------------------
+
+TOLD = PodFacts(Workload())
+
+
+def told(facts: PodFacts, **conf):
+    ipam = {"type": "ocicat-ipam", "ipv4_pools": ["blue"], **conf}
+    call = a_call({**CONF, "ipam": ipam}, CNI_ARGS="IP=10.0.0.9;MAC=02:00:00:00:00:01")
+    return parse(call, "ADD").told(facts)
+
+
+def test_a_pod_that_asks_for_nothing_changes_nothing():
+    args = told(TOLD)
+
+    assert (args.conf.families, args.conf.ipv4_pools, args.conf.ipv6_pools) == ((4,), ("blue",), ())
+    assert (args.addresses, args.mac) == ((ip_address("10.0.0.9"),), "02:00:00:00:00:01")
+    assert args.facts is TOLD
+
+
+def test_what_a_pod_asks_for_counts_more():
+    facts = PodFacts(
+        Workload(), versions=(4, 6), pools={4: ("red",), 6: ("six",)}, mac="02:00:00:00:00:02"
+    )
+
+    args = told(facts)
+
+    assert args.conf.families == (4, 6)
+    assert (args.conf.ipv4_pools, args.conf.ipv6_pools) == (("red",), ("six",))
+    assert args.mac == "02:00:00:00:00:02"
+
+
+def test_a_pod_that_names_its_addresses_gets_these_and_no_other_family():
+    facts = PodFacts(Workload(), versions=(4,), addresses=(ip_address("fd00::5"),))
+
+    args = told(facts)
+
+    assert (args.conf.families, args.addresses) == ((6,), (ip_address("fd00::5"),))
+
+
+def test_a_pod_may_want_any_pool():
+    assert told(PodFacts(Workload(), pools={4: ()})).conf.ipv4_pools == ()
+
+
+def test_a_floating_ip_needs_an_address_to_lead_to():
+    floating = Workload(floating_ips=(ip_address("172.18.9.9"), ip_address("fc00::9")))
+
+    with pytest.raises(Invalid, match="floating IP fc00::9: the pod gets no address of its family"):
+        told(PodFacts(floating))
+    assert told(PodFacts(floating, versions=(4, 6))).facts is not None
 
 
 # ---- environment -------------------------------------------------------------------------------

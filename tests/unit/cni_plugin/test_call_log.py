@@ -74,6 +74,18 @@ with call_log.following(environment):
     assert "line" not in (tmp_path / "a.log").read_text()
 
 
+def test_a_message_is_one_line_whatever_is_in_it(tmp_path):
+    program = """
+with call_log.following(environment):
+    call_log.log_to(a)
+    log.info("ADD container=%s", "c1\\nINFO forged")
+"""
+    _, stderr = run(program, tmp_path)
+
+    assert stderr == f"INFO cni_plugin.skel ADD container=c1\\nINFO forged trace={TRACE}\n"
+    assert len((tmp_path / "a.log").read_text().splitlines()) == 1
+
+
 def test_calls_at_once_have_their_own_files_and_traces(tmp_path):
     program = """
 gate = threading.Barrier(2)

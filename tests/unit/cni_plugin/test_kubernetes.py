@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cni_plugin.kubernetes import read_pod
+from cni_plugin.kubernetes import KubernetesPods
 from cni_plugin.pod_facts import PREFIX
 from datamodel.attachment import Pod
 from datamodel.errors import Invalid, OcicatError, Unavailable
@@ -32,7 +32,8 @@ def client(api: Api) -> Iterator[ApiClient]:
 
 
 def read(client, timeout_s=5.0, pod=WEB):
-    return read_pod(client, pod, timeout_s, is_first_link=True, has_floating_ips=False)
+    pods = KubernetesPods(client)
+    return pods.read(pod, timeout_s, is_first_link=True, has_floating_ips=False)
 
 
 def failure(client, kind: type[OcicatError] = Unavailable, **more) -> str:
@@ -57,7 +58,7 @@ def test_annotations_that_are_wrong_are_the_pods_mistake(api, client):
     api.documents[PODS] = pod
 
     assert failure(client, Invalid) == (
-        f"pod shop/web-0: {PREFIX}hwAddr: 'x' is not the MAC of one interface"
+        f"pod shop/web-0: {PREFIX}hwAddr: 'x' is not six pairs of hex digits"
     )
 
 

@@ -117,7 +117,7 @@ def test_the_spool_is_counted_when_somebody_asks(spool, server):
 def test_every_step_is_there_from_the_start(server):
     shown = Shown(server.port)
 
-    assert [shown.value("step_duration_seconds_count", step=step) for step in STEPS] == [0.0] * 5
+    assert [shown.value("step_duration_seconds_count", step=step) for step in STEPS] == [0.0] * 6
     assert "process_open_fds" in shown.families
 
 
@@ -148,10 +148,11 @@ def test_what_keeps_no_numbers_measures_all_the_same():
         pass
 
 
-def test_a_process_for_one_call_does_not_import_what_keeps_numbers():
-    program = "import sys, cni_plugin.__main__; print('prometheus_client' in sys.modules)"
+@pytest.mark.parametrize("module", ["prometheus_client", "http.client", "yaml"])
+def test_a_process_for_one_call_does_not_import_what_it_does_not_need(module):
+    program = "import sys, cni_plugin.__main__; print(sys.argv[1] in sys.modules)"
 
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-c", program, module], capture_output=True, check=True)
 
     assert done.stdout == b"False\n"
 

@@ -427,3 +427,18 @@ def test_the_ipam_role_does_not_mind_what_is_another_plugins():
 
 def test_an_error_shows_no_more_of_a_value_than_helps():
     assert len(str(refusal(mtu="x" * 1_000_000))) < 500
+
+
+# ---- logging, features -------------------------------------------------------------------------
+
+
+def test_floating_ips_are_not_allowed_unless_the_feature_is_on():
+    assert not read().allows_floating_ips
+    assert not read(feature_control={"ip_addrs_no_ipam": True}).allows_floating_ips
+    assert read(feature_control={"floating_ips": True}).allows_floating_ips
+
+
+def test_a_mistake_about_the_log_file_is_one_of_the_configuration():
+    assert "log_file_max_size: -1 is negative" in str(
+        refusal(log_file_path="/var/log/cni.log", log_file_max_size=-1)
+    )

@@ -1,12 +1,16 @@
 """The frame: what is answered before a command runs, and how a failure is answered."""
 
 import json
+import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
 
 from cni_plugin import versions
 from cni_plugin.args import Invocation
 from cni_plugin.cni_error import CniError
+from cni_plugin.meter import Meter
 from cni_plugin.parts import Parts
 from cni_plugin.skel import Answer, failed, run
 from cni_plugin.spool import Spool
@@ -121,3 +125,77 @@ def test_a_failure_is_one_document_with_a_code(error, code):
 
 def test_a_failure_without_words_is_named_after_its_kind():
     assert document(failed(KeyError()))["msg"] == "KeyError"
+
+
+# ---- what is told of a call --------------------------------------------------------------------
+
+
+class Counted(Meter):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+        self.steps: list[str] = []
+
+    def count_call(self, verb: str, outcome: str, seconds: float) -> None:
+        self.calls.append((verb, outcome))
+
+    def observe_step(self, step: str, seconds: float) -> None:
+        self.steps.append(step)
+
+
+def test_every_call_is_counted_with_its_outcome(parts):
+    counted = Counted()
+    parts = replace(parts, meter=counted)
+    for invocation in (
+        a_call("VERSION"),
+        a_call("UPDATE"),
+        a_call("ADD"),
+        a_call("STATUS", b'{"cniVersion":"1.1.0","name":"net"}'),
+        Invocation({}, b""),
+    ):
+        run(invocation, parts)
+
+    assert counted.calls == [
+        ("VERSION", "ok"),
+        ("UPDATE", "invalid"),
+        ("ADD", "invalid"),
+        ("STATUS", "unavailable"),
+    ]
+    assert counted.steps == ["wait"]  # of the ADD alone: the others are about no container
+
+
+LOGGED = """
+import json, sys
+from cni_plugin import call_log, skel
+from cni_plugin.args import Invocation
+from cni_plugin.parts import Parts
+from cni_plugin.spool import Spool
+from ipam_api.client import IpamClient
+call_log.set_up("INFO")
+parts = Parts(IpamClient(sys.argv[1] + "/ipamd.sock"), Spool(sys.argv[1] + "/releases"))
+for number, name in enumerate(("a", "b", "a")):
+    conf = {"cniVersion": "1.0.0", "name": "net", "log_file_path": f"{sys.argv[1]}/{name}.log"}
+    environment = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": f"c{number}", "CNI_NETNS": "/gone"}
+    environment["CNI_IFNAME"] = "eth0"
+    environment["TRACEPARENT"] = f"00-{number + 1:032x}-00f067aa0ba902b7-01"
+    with call_log.following(environment):
+        skel.run(Invocation(environment, json.dumps(conf).encode()), parts)
+with call_log.following({}):
+    skel.run(Invocation({"CNI_COMMAND": "DEL"}, b"junk"), parts)
+"""
+
+
+def test_each_call_is_one_line_with_its_trace_in_the_file_of_its_configuration(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", LOGGED, tmp_path], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 4
+    first, third = (tmp_path / "a.log").read_text().splitlines()
+    (second,) = (tmp_path / "b.log").read_text().splitlines()
+    for line, number in ((first, 0), (second, 1), (third, 2)):
+        assert f"INFO cni_plugin.skel ADD container=c{number} ifname=eth0 took_ms=" in line
+        assert "code=4 'CNI_NETNS /gone: " in line
+        assert line.endswith(f" trace={number + 1:032x}")
