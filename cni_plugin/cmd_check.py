@@ -104,7 +104,10 @@ def _result_differences(args: CmdArgs, network: PodNet) -> Iterator[str]:
 
 
 def _missing_families(args: CmdArgs, held: Iterable[Address]) -> Iterator[str]:
+    """Wanted ones that ADD has given: the pod's annotations may have wanted others."""
     versions = {address.version for address in held}
+    ips = _previous(args).get("ips") or ()
+    given = {6 if ":" in str(ip.get("address")) else 4 for ip in ips}
     for family in args.conf.families:
-        if family not in versions:
+        if family in given and family not in versions:
             yield f"ipamd holds no IPv{family} address for {args.attachment.handle_id}"

@@ -14,7 +14,7 @@ import errno
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -43,7 +43,9 @@ class _Deletion:
 class Deletions:
     """The deletions of one process, in the network namespace in which this is made."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: Callable[[int], None] = lambda links: None) -> None:
+        """Begin; *count* is told how many links go together, each time some do."""
+        self._count = count
         self._changed = threading.Condition()  # guards the next three
         self._waiting: list[int] = []
         self._unannounced: dict[int, _Deletion] = {}  # by the link's index
@@ -100,6 +102,7 @@ class Deletions:
     def _work(self) -> None:
         with Netlink() as netlink:
             while batch := self._next_batch():
+                self._count(len(batch))
                 errors = _delete(netlink, batch)
                 for index in batch:
                     self._end(index, errors.get(index))

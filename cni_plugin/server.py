@@ -65,7 +65,7 @@ def serve(config: Config, parts: Parts, stop: threading.Event) -> None:
     room = threading.BoundedSemaphore(limit)
     with (
         reporting(parts.ipam),
-        Deletions() as deletions,
+        Deletions(parts.meter.count_deletion) as deletions,
         ThreadPoolExecutor(limit, thread_name_prefix="call") as calls,
     ):
         sharing = replace(parts, delete_link=deletions.delete)

@@ -317,4 +317,6 @@ def test_the_metrics_count_what_was_done(lab, api, call):
     assert counted["ocicat_cni_calls_total", "DEL", "ok"] == 1
     for step, times in (("kubernetes", 2), ("veth", 2), ("prepare", 1), ("addresses", 1)):
         assert counted["ocicat_cni_step_duration_seconds_count", step] == times
+    assert counted["ocicat_cni_deletion_links_count",] == 1
+    assert counted["ocicat_cni_deletion_links_sum",] == 1
     assert after["ocicat_cni_spooled_releases",] == 0
