@@ -113,6 +113,8 @@ def _as_the_pod_asks(args: CmdArgs, parts: Parts) -> CmdArgs:
             is_first_link=args.attachment.ifname == "eth0",
             has_floating_ips=args.conf.allows_floating_ips,
         )
+    if not args.is_caller_there():
+        raise Unavailable("the runtime gave up before this ADD began")
     return args.told(facts)
 
 

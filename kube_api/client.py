@@ -111,9 +111,9 @@ class ApiClient:
         made_with = (access, _tls_of(access))
         if (kept := self._take(made_with)) is not None:
             try:
-                return self._ask(kept, request, end)
-            except (ConnectionError, ssl.SSLError, http.client.BadStatusLine):
-                pass  # the API had closed it, as it may at any time
+                return self._ask(kept, request, time.monotonic() + _left(end) / 2)
+            except (ConnectionError, TimeoutError, ssl.SSLError, http.client.BadStatusLine):
+                pass  # the API had closed it, as it may at any time, or the network forgot it
         return self._ask(_connect(*made_with, end), request, end)
 
     def _take(self, made_with: tuple[Access, ssl.SSLContext | None]) -> _Connection | None:

@@ -94,6 +94,7 @@ class Api:
         self.drip_s = 0.0  # before each byte of it, its head included
         self.length: int | None = None  # that it says it has; None: the true one
         self.is_chunked = False
+        self.forgets = False  # connections that have served a request: there comes no answer
         self.closes: str = ""  # "before", "after" or in the "middle" of its answer, untold
         self.asked: list[tuple[str, str | None]] = []
         self.connections = 0
@@ -123,7 +124,7 @@ def serving(
     api: Api, certificates: Certificates | None, wants_client: bool = False
 ) -> Iterator[int]:
     """Serve *api* on a port of 127.0.0.1; without certificates in plain HTTP."""
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), _handler(api))
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"api": api}))
     listener.daemon_threads = True
     if certificates:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -145,41 +146,43 @@ def serving(
         listener.server_close()
 
 
-def _handler(api: Api) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        timeout = 10
+class _Handler(BaseHTTPRequestHandler):
+    api: Api
+    protocol_version = "HTTP/1.1"
+    timeout = 10
+    disable_nagle_algorithm = True  # as every Go server
 
-        def setup(self) -> None:
-            super().setup()
-            api.connections += 1
+    def setup(self) -> None:
+        super().setup()
+        self.api.connections += 1
+        self.has_served = False
 
-        def do_GET(self) -> None:
-            api.asked.append((self.path, self.headers["Authorization"]))
-            if isinstance(self.connection, ssl.SSLSocket) and (
-                certificate := self.connection.getpeercert()
-            ):
-                api.clients.append(certificate["subject"][0][0][1])
-            self.close_connection = bool(api.closes)
-            if api.closes == "before":
-                return
-            with contextlib.suppress(OSError):  # nobody waits any more
-                self._send(*api.answer(self.path))
+    def do_GET(self) -> None:
+        self.api.asked.append((self.path, self.headers["Authorization"]))
+        if isinstance(self.connection, ssl.SSLSocket) and (
+            certificate := self.connection.getpeercert()
+        ):
+            self.api.clients.append(certificate["subject"][0][0][1])
+        if self.has_served and self.api.forgets:
+            self.rfile.read()  # until the client has enough of it
+        self.has_served, self.close_connection = True, bool(self.api.closes)
+        if self.api.closes == "before":
+            return
+        with contextlib.suppress(OSError):  # nobody waits any more
+            self._send(*self.api.answer(self.path))
 
-        def _send(self, head: bytes, body: bytes) -> None:
-            time.sleep(api.pause_s)
-            if api.drip_s:
-                for byte in head + body:
-                    time.sleep(api.drip_s)
-                    self.wfile.write(bytes([byte]))
-                return
-            half = len(body) // 2
-            self.wfile.write(head + body[:half])
-            time.sleep(api.pause_s)
-            if api.closes != "middle":
-                self.wfile.write(body[half:])
+    def _send(self, head: bytes, body: bytes) -> None:
+        time.sleep(self.api.pause_s)
+        if self.api.drip_s:
+            for byte in head + body:
+                time.sleep(self.api.drip_s)
+                self.wfile.write(bytes([byte]))
+            return
+        half = len(body) // 2
+        self.wfile.write(head + body[:half])
+        time.sleep(self.api.pause_s)
+        if self.api.closes != "middle":
+            self.wfile.write(body[half:])
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    return Handler
+    def log_message(self, *_: object) -> None:
+        pass

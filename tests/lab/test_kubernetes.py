@@ -23,7 +23,7 @@ from ocicatctl.lab.lab import Lab
 from ocicatctl.lab.pidfile import PidFile
 from ocicatctl.lab.spec import NodeSpec
 from tests.etcd_server import make_certificates
-from tests.kube_server import POD, PODS, Api, serving
+from tests.kube_server import NAMESPACE, NAMESPACES, POD, PODS, Api, serving
 from tests.lab.call import CONF, Call, held
 
 METRICS = "127.0.0.1:9097"
@@ -36,7 +36,11 @@ spec: {cidr: 10.240.0.0/24, blockSize: 28, nodeSelector: "!all()"}
 apiVersion: projectcalico.org/v3
 kind: IPPool
 metadata: {name: six}
-spec: {cidr: "fd00:240::/120", blockSize: 122}
+spec:
+  cidr: "fd00:240::/120"
+  blockSize: 122
+  allowedUses: [Workload]
+  namespaceSelector: team == 'blue'
 """
 ENDPOINT = "/calico/resources/v3/projectcalico.org/workloadendpoints/shop/node--1-k8s-web--0-eth0"
 
@@ -204,6 +208,19 @@ def test_a_pod_gets_the_families_that_it_names_and_check_agrees(api, call, famil
     call.conf = {**call.conf, "prevResult": answer.document}
     checked = call.run()
     assert (checked.status, checked.stdout) == (0, "")
+
+
+def test_a_pool_may_be_for_certain_namespaces(api, call):
+    annotate(api, ipFamilies=["IPv6"])
+    api.documents[NAMESPACES] = {**NAMESPACE, "metadata": {"name": "shop"}}
+    refused = call.run()
+    api.documents[NAMESPACES] = NAMESPACE
+
+    (address,) = addresses(call.run())
+
+    assert refused.document["code"] == 101
+    assert "six" in refused.document["msg"]
+    assert address.startswith("fd00:240::")
 
 
 def test_floating_ips_are_recorded_if_they_are_enabled(lab, api, call):

@@ -237,6 +237,14 @@ def test_a_kept_connection_that_the_server_has_closed_is_replaced(api, client):
     assert api.connections == 2
 
 
+def test_a_kept_connection_that_the_network_has_forgotten_is_replaced(api, client):
+    get(client)
+    api.forgets = True
+
+    assert get(client, timeout_s=1.0) == POD
+    assert api.connections == 2
+
+
 def test_a_server_that_closes_every_connection_is_asked_twice_at_most(api, client):
     get(client)
     api.closes = "before"
