@@ -5,7 +5,7 @@ changed them meanwhile; on a conflict the decision runs again. Every change is t
 value. Fields and rules are those of Calico's AllocationBlock.
 """
 
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -59,10 +59,7 @@ class Attribute:
 
 @dataclass(frozen=True)  # no slots: what is computed from a value is kept with it
 class Block:
-    """A slice of a pool that belongs to one node.
-
-    An ordinal is an offset from the block's first address.
-    """
+    """A slice of a pool that belongs to one node; an ordinal is an offset from its beginning."""
 
     cidr: Network
     affinity: str | None  # "host:<node>"; None: nobody's, to be deleted when empty
@@ -114,10 +111,7 @@ class Block:
 
     @property
     def is_unused(self) -> bool:
-        """Whether nobody holds an address, and at most some cool down.
-
-        A block that is nobody's then goes at once: nobody would end its cooldowns.
-        """
+        """As ``is_empty``, or some cool down: nobody's block goes then, for who would end that?"""
         return all(a.handle_id == WINDOWS_HANDLE or a.released_at for a in self.attributes)
 
     def may_be_reclaimed(self, node: str, now: datetime) -> bool:
@@ -206,15 +200,11 @@ class Block:
 
     def described(self, handle_id: str, facts: Mapping[str, str]) -> "Block":
         """The block with *facts* among those that are known of the handle's addresses."""
-        return replace(
-            self,
-            attributes=tuple(
-                replace(a, secondary={**(a.secondary or {}), **facts})
-                if a.handle_id == handle_id
-                else a
-                for a in self.attributes
-            ),
-        )
+        attributes = list(self.attributes)
+        for index in self._indices.get(handle_id, ()):
+            known = attributes[index].secondary or {}
+            attributes[index] = replace(attributes[index], secondary={**known, **facts})
+        return replace(self, attributes=tuple(attributes))
 
     def release(
         self, handle_id: str, *, now: datetime, cooldown_s: int = 0
@@ -255,13 +245,12 @@ class Block:
     def _at(self, indices: set[int]) -> tuple[int, ...]:
         return tuple(o for o, index in enumerate(self.allocations) if index in indices)
 
-    def _freed(self, ordinals: Iterable[int]) -> "Block":
-        freed = tuple(ordinals)
-        gone = set(freed)
+    def _freed(self, ordinals: Collection[int]) -> "Block":
+        gone = set(ordinals)
         return replace(
             self,
             allocations=tuple(None if o in gone else i for o, i in enumerate(self.allocations)),
-            unallocated=(*self.unallocated, *freed),
+            unallocated=(*self.unallocated, *ordinals),
             sequence_numbers={o: n for o, n in self.sequence_numbers.items() if o not in gone},
         )._compacted()
 
