@@ -35,6 +35,7 @@ class Mirror:
         self._observe = observe
         self._entries: dict[str, Entry] = {}
         self._ranges: frozenset[str] = frozenset()
+        self._listed_at = 0  # revision
         self._learnt_at: dict[str, int] = {}  # key -> revision at which it is known best
         self._change = asyncio.Event()
         self._watching: asyncio.Timeout | None = None  # ends early if other ranges are wanted
@@ -73,10 +74,13 @@ class Mirror:
     def learn(self, revision: int, entries: Mapping[str, Entry | None]) -> None:
         """Take over what was read or written at *revision*, without waiting for the watch.
 
-        A watch that tells of an older revision of the same key changes nothing afterwards. Keys
+        A watch that tells of an older revision of the same key changes nothing afterwards, nor
+        does what was read before the last list change what that one has told. Keys
         that the mirror would not follow are left out, and dropped if it followed them so far:
         nobody would tell of their next change. Are the ranges others now, all are listed again.
         """
+        if revision < self._listed_at:
+            entries = {k: e for k, e in entries.items() if not within(k, self._ranges)}
         known = self._entries | {k: e for k, e in entries.items() if e is not None}
         ranges = self._ranges_of(known)
         follows = {k: within(k, ranges) for k in entries}
@@ -124,6 +128,7 @@ class Mirror:
             self._learnt_at = {}
             self.epoch = self._store.epoch
             self.restorations += 1
+        self._listed_at = snapshot.revision
         entries = {key: e for key, e in snapshot.entries.items() if within(key, wanted)}
         gone = self._entries.keys() - entries.keys()
         self._take(snapshot.revision, {**dict.fromkeys(gone), **entries})

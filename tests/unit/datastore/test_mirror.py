@@ -447,3 +447,17 @@ def test_a_prefix_holds_what_is_below_it_and_a_key_only_itself():
     assert not within("/a/b/c", {"/a/b"})
     assert not within("/ab", {"/a/"})
     assert not within("/a", {"/a/"})
+
+
+@in_virtual_time
+async def test_what_was_read_before_the_last_list_and_told_after_it_changes_nothing():
+    store = MemoryStore()
+    await put(store, a_x="1")
+    old = await store.read("/a/x")
+    await put(store, a_x="2")
+    await put(store, a_y="2")
+
+    async with following(store) as mirror:
+        mirror.learn(old.revision, {**old.entries, "/a/y": None})
+
+        assert values(mirror) == {"/a/x": b"2", "/a/y": b"2"}
