@@ -50,18 +50,24 @@ class Cluster:
         """Pods in all."""
         return self.blocks * self.pods_per_block
 
+    def owners(self) -> Iterator[tuple[str, list[Network]]]:
+        """Every node and its blocks."""
+        taken: set[Network] = set()
+        for index in range(self.nodes):
+            name = f"worker-{index:04}"
+            free = (cidr for cidr in self.pool.blocks_for(name) if cidr not in taken)
+            own = list(itertools.islice(free, self.blocks_per_node))
+            taken.update(own)
+            yield name, own
+
     def entries(self) -> Iterator[tuple[str, bytes]]:
         """Every key and its value."""
         yield keys.IPAM_CONFIG, codec.DEFAULT_IPAM_CONFIG
         yield keys.pool(self.pool.name), codec.encode_pool(self.pool, _STAMP)
         numbers = itertools.count(_FIRST_POD)
-        taken: set[Network] = set()
-        for index in range(self.nodes):
-            name = f"worker-{index:04}"
+        for index, (name, blocks) in enumerate(self.owners()):
             yield keys.node(name), _node(name, index)
-            free = (cidr for cidr in self.pool.blocks_for(name) if cidr not in taken)
-            for cidr in list(itertools.islice(free, self.blocks_per_node)):
-                taken.add(cidr)
+            for cidr in blocks:
                 yield from _block(name, cidr, itertools.islice(numbers, self.pods_per_block))
 
 
