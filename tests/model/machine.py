@@ -580,6 +580,7 @@ class IpamMachine(RuleBasedStateMachine):
             if ipamd := self.node(name).ipamd:
                 attachment = Attachment("k8s-pod-network", f"early-{next(self.serial)}", "eth0")
                 self.world.unwired.add(attachment.handle_id)
+                self.world.refused.add(attachment.handle_id)
                 with contextlib.suppress(OcicatError):
                     request = self.node(name)._request(attachment, None, None, Wanted())
                     await ipamd.call(request, 2.0)

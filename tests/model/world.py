@@ -40,6 +40,9 @@ class World:
         self.leaving: set[str] = set()
         self.departed: set[str] = set()  # deleted, and not registered again
         self.asked: dict[str, set[Address]] = {}  # handle -> the very addresses it ever wanted
+        # Handles whose ADD is refused, though it may be written until it is taken back: when the
+        # very answer to it is the first sign that the store was restored.
+        self.refused: set[str] = set()
         self.families: dict[str, set[int]] = {}  # handle -> those it ever wanted
         self._store = store
         self._clock = clock
@@ -154,7 +157,8 @@ class World:
         machine = self.nodes[node].machine if node in self.nodes else None
         is_recovery = False
         for used, where, link in in_use(self.machines):
-            if used == address and link.attachment.handle_id != handle:
+            is_others = used == address and link.attachment.handle_id != handle
+            if is_others and handle not in self.refused:
                 self.fail(f"{address} is given to {handle}, but link {link.name} of {where} has it")
             is_recovery |= used == address and where is machine
         self.counts["recovered" if is_recovery else "allocated"] += 1
