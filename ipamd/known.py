@@ -12,7 +12,7 @@ from typing import Any
 
 from datamodel.block import Block
 from datamodel.errors import Invalid, OcicatError
-from datamodel.ipam_config import IpamConfig
+from datamodel.ipam_config import COOLDOWNS_S, IpamConfig
 from datamodel.node import Node
 from datamodel.pool import Network, Pool
 from datamodel.reservation import Reservations
@@ -114,11 +114,11 @@ class Known:
 
     @cached_property
     def cooldown_s(self) -> int:
-        """How long an address rests; none if nobody can read how long."""
+        """How long an address rests; as long as can be if nobody can read how long."""
         try:
             return self.config.ip_cooldown_s
         except Invalid:
-            return 0
+            return COOLDOWNS_S[-1]
 
     @cached_property
     def node(self) -> Node:

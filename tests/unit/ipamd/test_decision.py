@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -355,6 +355,26 @@ def test_a_block_that_is_nobodys_goes_with_its_last_address(cooldown_s):
     assert released.grants == granted.grants
     assert stored.below(keys.ALL_BLOCKS) == []
     assert_consistent(stored.values)
+
+
+def test_an_address_rests_on_while_nobody_can_read_for_how_long():
+    """A slip in the config does not end every rest at once."""
+    config = codec.encode_ipam_config(IpamConfig(True, ip_cooldown_s=600), None)
+    stored, [first] = settled(
+        a_store(a_pool(cidr="10.233.64.0/30", block_size=30), **{keys.IPAM_CONFIG: config}),
+        an_allocate("c1", "web-1"),
+    )
+    stored, _ = settled(stored, a_release("c1", "web-1"))
+    for number in (2, 3, 4):
+        stored, _ = settled(stored, an_allocate(f"c{number}", f"web-{number}"))
+
+    spoilt = stored.having(**{keys.IPAM_CONFIG: b'{"ipCooldownSeconds":"600"}'})
+    spoilt, [refused] = settled(spoilt, an_allocate("c5", "web-5"), now=NOW + timedelta(minutes=5))
+    _, [later] = settled(stored, an_allocate("c5", "web-5"), now=NOW + timedelta(minutes=11))
+
+    assert isinstance(refused, Invalid)
+    assert spoilt.block(first.grants[0].block).holder_of(first.grants[0].address) is not None
+    assert later.grants == first.grants
 
 
 # ---- a pod whose sandbox was replaced ----------------------------------------------------------
