@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from cni_plugin.netconf import netconf_of, parse
+from cni_plugin.netconf import netconf_of
+from cni_plugin.stdin import parse
 from datamodel.errors import Invalid
 from ocicatctl.install import conflist
 from tests.installation import TEMPLATE
