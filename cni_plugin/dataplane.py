@@ -23,7 +23,9 @@ from datamodel.errors import Invalid, OcicatError, Unavailable
 
 log = logging.getLogger(__name__)
 
-USABLE_TIMEOUT_S = 2.5  # as the reference bridge plugin waits
+# The reference bridge plugin waits 2.5 s for the carrier; what makes an IPv6 address usable waits
+# for the lock of all links as well.
+USABLE_TIMEOUT_S = 5.0
 USABLE_POLL_S = 0.0005
 # What we set below net/ipv4/conf, by its number in <linux/ip.h>.
 IPV4_CONF = {"forwarding": 1, "proxy_arp": 3, "route_localnet": 26}

@@ -32,8 +32,8 @@ log = logging.getLogger("cni_plugin")
 
 # A kubelet's default limit is 110 pods; all of them may start at once.
 MAX_CALLS = 128
-# Open at once for a call: two netlink sockets of four each, connection, namespaces; measured: 12.
-FDS_PER_CALL = 14
+# Open at once for a call: connection, two netlink sockets, two namespaces, a file; with room.
+FDS_PER_CALL = 8
 FDS_OF_OURS = 64
 REQUEST_TIMEOUT_S = 5.0  # for the launcher to send its request or take its answer
 DRAIN_PAUSE_S = 2.0

@@ -336,6 +336,27 @@ def test_what_was_taken_away_is_named(where, command, words, node, pod):
     assert words in found[0]
 
 
+def test_routes_of_the_pod_may_have_been_moved_to_a_table_of_their_own(node, pod):
+    network = attach(node, pod, a_plan((V4[0], V6[0])))
+
+    for route in network.pod.routes:
+        via = ["via", route.via] if route.via else ["scope", "link"]
+        where = [route.destination, *via, "dev", "eth0"]
+        ip("-n", pod, "-6" if ":" in route.destination else "-4", "route", "del", *where)
+        ip("-n", pod, "route", "add", *where, "table", "100")
+
+    assert all_differences(node, pod, network) == []
+
+
+def test_a_route_to_the_pod_counts_in_the_main_table_only(node, pod):
+    network = attach(node, pod, a_plan(V4[:1]))
+
+    ip("-n", node, "route", "del", V4[0])
+    ip("-n", node, "route", "add", V4[0], "dev", network.host.name, "table", "100")
+
+    assert len(all_differences(node, pod, network)) == 1
+
+
 def test_sysctls_that_were_changed_are_named(node, pod):
     network = attach(node, pod, a_plan((V4[0], V6[0])))
     changed = []

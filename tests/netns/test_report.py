@@ -266,7 +266,8 @@ def test_a_plugin_without_its_server_reports_beside_its_add(node, call, tmp_path
         with inside(node):
             in_the_end = read_report()
 
-    assert result["ips"] == [{"address": "10.233.64.5/32", "interface": 1}]
+    ip_of_pod = {"address": "10.233.64.5/32", "gateway": "169.254.1.1", "interface": 1}
+    assert result["ips"] == [ip_of_pod]
     assert attachment_of(request.attachment) == an_attachment()
     assert list(request.addresses) == ["10.233.64.5"]
     assert kernel_of(request.endpoint) == reported.kernel == afterwards.kernel
