@@ -12,7 +12,7 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from datamodel.attachment import Pod
+from datamodel.attribute import Attribute as Attribute
 from datamodel.errors import Exhausted, Invalid
 from datamodel.pool import Network
 
@@ -22,39 +22,6 @@ Address = IPv4Address | IPv6Address
 # which there is no handle key. Such a block counts as empty.
 WINDOWS_HANDLE = "windows-reserved-ipam-handle"
 CLAIM_AGE_S = 60  # Calico's: a block that was claimed a moment ago is about to be used
-
-# What an attribute's "type" says. The interface is another plugin's, and nobody can see whether it
-# is there; and: the gateway of such interfaces, held by the node.
-DELEGATED = "ocicatDelegated"
-GATEWAY = "ocicatGateway"
-
-
-@dataclass(frozen=True, slots=True)
-class Attribute:
-    """Who holds an address: the handle and some facts for people (pod, namespace, node, …).
-
-    Or, with *released_at*, that nobody does but that it is too early to give it to the next one.
-    """
-
-    handle_id: str | None
-    secondary: Mapping[str, str] | None
-    extra: Mapping[str, Any] = field(default_factory=dict)  # fields of newer Calicos, kept as read
-    released_at: datetime | None = None
-
-    def __hash__(self) -> int:
-        return hash((self.handle_id, self.released_at))  # mappings have none
-
-    @property
-    def node(self) -> str | None:
-        """The node whose pod holds the address; another than the block's if it is borrowed."""
-        return (self.secondary or {}).get("node")
-
-    @property
-    def pod(self) -> Pod | None:
-        """The pod that holds the address, if it is a pod's."""
-        facts = self.secondary or {}
-        namespace, name = facts.get("namespace"), facts.get("pod")
-        return Pod(namespace, name) if namespace and name else None
 
 
 @dataclass(frozen=True)  # no slots: what is computed from a value is kept with it

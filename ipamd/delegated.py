@@ -5,7 +5,8 @@ it, an address that nobody else has. The node holds one in each block with such 
 long as anything else in the block is held.
 """
 
-from datamodel.block import DELEGATED, GATEWAY, WINDOWS_HANDLE, Address, Attribute, Block
+from datamodel.attribute import DELEGATED, GATEWAY, GATEWAY_HANDLE, Attribute
+from datamodel.block import WINDOWS_HANDLE, Address, Block
 from datamodel.gotime import go_time
 from datamodel.pool import Network
 from datastore import codec, keys
@@ -70,4 +71,4 @@ def without_idle_gateway(draft: Draft, block: Block) -> Block:
 
 
 def _handle(draft: Draft) -> str:
-    return f"ocicat-gateway-{draft.node}"
+    return f"{GATEWAY_HANDLE}{draft.node}"

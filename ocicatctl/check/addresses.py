@@ -5,7 +5,8 @@ Pure: no I/O. The first three kinds, and how they are told apart, are calicoctl'
 
 from collections.abc import Iterator
 
-from datamodel.block import DELEGATED, GATEWAY, Address
+from datamodel.attribute import DELEGATED, GATEWAY
+from datamodel.block import Address
 from datastore import keys
 from ocicatctl.check.cluster import Cluster, Holding
 from ocicatctl.check.kernel import Links

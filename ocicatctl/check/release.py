@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from datamodel.attachment import Attachment
-from datamodel.block import DELEGATED, GATEWAY, Address
+from datamodel.attribute import DELEGATED, GATEWAY, GATEWAY_HANDLE
+from datamodel.block import Address
 from datamodel.endpoint import EndpointId
 from datamodel.errors import Invalid
 from datastore import codec, keys
@@ -20,7 +21,7 @@ from ocicatctl.check.kernel import GRACE, Links, made_at, made_in
 # cannot judge: a virtual machine keeps its address while it is stopped.
 _FACTS = frozenset({"pod", "namespace", "node", "timestamp", "boot", "netns"})
 _TUNNELS = {
-    GATEWAY: "ocicat-gateway-",  # a node's as well, and gone with it
+    GATEWAY: GATEWAY_HANDLE,  # a node's as well, and gone with it
     "ipipTunnelAddress": "ipip-tunnel-addr-",
     "vxlanTunnelAddress": "vxlan-tunnel-addr-",
     "vxlanV6TunnelAddress": "vxlan-v6-tunnel-addr-",

@@ -2,7 +2,7 @@
 
 from ipaddress import ip_network
 
-from datamodel.block import DELEGATED, GATEWAY
+from datamodel.attribute import DELEGATED, GATEWAY
 from tests.consistency import assert_consistent
 from tests.ipam import a_pool, a_release, a_store, an_allocate, settled
 
