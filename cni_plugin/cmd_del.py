@@ -13,7 +13,7 @@ from cni_plugin.meter import IPAM, VETH
 from cni_plugin.parts import Parts, left_s
 from cni_plugin.podnet import host_names
 from datamodel.attachment import Attachment, Pod
-from datamodel.errors import OcicatError
+from datamodel.errors import OcicatError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +24,8 @@ def cmd_del(args: CmdArgs, parts: Parts) -> None:
     The address is given back only when nothing on this node uses it any more.
 
     Raises:
-        Unavailable: the kernel refuses to delete the link; the address stays held.
-        OSError: the release can be neither delivered nor spooled.
+        Unavailable: the kernel refuses to delete the link, and the address stays held; or the
+            release can be neither delivered nor spooled.
     """
     remove_link(args.attachment, args.pod, parts)
     give_back(args.attachment, args.pod, parts, args.deadline)
@@ -41,11 +41,23 @@ def remove_link(attachment: Attachment, pod: Pod | None, parts: Parts) -> None:
 def give_back(
     attachment: Attachment, pod: Pod | None, parts: Parts, deadline: float = math.inf
 ) -> None:
-    """Release addresses, handle and endpoint; if ipamd cannot do it now, spool it for later."""
+    """Release addresses, handle and endpoint; if ipamd cannot do it now, spool it for later.
+
+    Raises:
+        Unavailable: nor can that be done. Why ipamd does not answer is left to the log: there may
+            be "no such file or directory" in it, which containerd takes for a DEL that succeeded.
+    """
     timeout_s = min(parts.release_timeout_s, left_s(deadline))
     try:
         with parts.meter.step(IPAM):
             parts.ipam.release(attachment, pod, timeout_s)
     except OcicatError as error:
-        parts.spool.put(attachment, pod)
+        try:
+            parts.spool.put(attachment, pod)
+        except OSError as full:
+            log.warning("release of %s: %s", attachment.handle_id, error)
+            raise Unavailable(
+                f"release of {attachment.handle_id}: ipamd does not take it, and it cannot be kept "
+                f"for later ({full.strerror}); start ipamd, or make room in OCICAT_SPOOL_DIR"
+            ) from full
         log.warning("release of %s is spooled: %s", attachment.handle_id, error)
