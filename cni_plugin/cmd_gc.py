@@ -6,13 +6,17 @@ is under way, or was at any moment since we looked, is left alone.
 """
 
 import logging
+import time
 
 from cni_plugin import dataplane
 from cni_plugin.args import NetworkArgs
 from cni_plugin.cmd_del import give_back, remove_link
+from cni_plugin.leftovers import Leftovers
 from cni_plugin.parts import RELEASE_TIMEOUT_S, Parts
 from datamodel.attachment import Attachment
 from datamodel.errors import OcicatError, Unavailable
+
+LEFTOVER_S = 1.0  # a link without an owner for that long was left by a killed ADD
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +28,10 @@ def cmd_gc(args: NetworkArgs, parts: Parts) -> None:
         Unavailable: with everything that failed.
     """
     failures: list[str] = []
+    try:
+        _collect_leftovers()
+    except OcicatError as error:
+        failures.append(str(error))
     with parts.locks.watched() as busy:
         for attachment in _attachments(args.conf.name, parts, failures):
             if (attachment.container_id, attachment.ifname) in args.valid:
@@ -33,6 +41,13 @@ def cmd_gc(args: NetworkArgs, parts: Parts) -> None:
                     _collect(attachment, args, parts, failures)
     if failures:
         raise Unavailable("; ".join(failures))
+
+
+def _collect_leftovers() -> None:
+    leftovers = Leftovers(LEFTOVER_S)
+    if leftovers.collect():
+        time.sleep(LEFTOVER_S)
+        leftovers.collect()
 
 
 def _attachments(network: str, parts: Parts, failures: list[str]) -> list[Attachment]:

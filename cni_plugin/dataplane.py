@@ -14,7 +14,14 @@ from collections.abc import Callable, Iterator
 
 from cni_plugin import netns, rtnetlink
 from cni_plugin.netlink import Netlink, Refused
-from cni_plugin.observe import find_link, link_state, main_routes, observe_side, our_links
+from cni_plugin.observe import (
+    SEARCH_TRIES,
+    find_link,
+    link_state,
+    main_routes,
+    observe_side,
+    our_links,
+)
 from cni_plugin.podnet import LINK_GROUP, PodNet, Side
 from cni_plugin.rtnetlink import AF_INET, AF_INET6, Link, NewLink
 from cni_plugin.sysctl import ensure_sysctl, has_ipv6, write_sysctl
@@ -319,6 +326,20 @@ def _find(netlink: Netlink, attachment: Attachment, names: tuple[str, ...]) -> L
 def _is_leftover(link: Link) -> bool:
     """Whether an ADD was killed between making the link and naming its owner."""
     return not link.alias and link.group == LINK_GROUP
+
+
+def ownerless() -> frozenset[int]:
+    """The links of ours that have no owner: left by a killed ADD, or just being made."""
+    with _kernel("links"), Netlink() as netlink:
+        links = map(rtnetlink.parse_link, netlink.dump(rtnetlink.veths(), SEARCH_TRIES).messages)
+        return frozenset(link.index for link in links if _is_leftover(link))
+
+
+def delete_ownerless(index: int) -> None:
+    """Remove a link if it still has no owner."""
+    if index in ownerless():
+        with _kernel(f"link {index}"):
+            delete_link(index)
 
 
 def attachments_of(network: str) -> tuple[Attachment, ...]:

@@ -8,7 +8,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from cni_plugin.leftovers import Leftovers
 from cni_plugin.report import read_report
+from cni_plugin.undo import quietly
 from datamodel.errors import OcicatError
 from datamodel.report import Report
 from ipam_api.client import IpamClient, ReportWatch
@@ -23,9 +25,22 @@ END_TIMEOUT_S = 0.5  # a report under way is not waited for
 class Reporter:
     """Follows ipamd's wishes for ever: whatever breaks off is begun again."""
 
-    def __init__(self, ipam: IpamClient, read: Callable[[], Report] = read_report) -> None:
+    def __init__(
+        self,
+        ipam: IpamClient,
+        read: Callable[[], Report] = read_report,
+        tidy: Callable[[], object] | None = None,
+    ) -> None:
+        """Make one.
+
+        Args:
+            ipam: whom to tell.
+            read: lists what the kernel has.
+            tidy: done before each report; by default it removes what killed ADDs left.
+        """
         self._ipam = ipam
         self._read = read
+        self._tidy = tidy or Leftovers().collect
         self._watch: ReportWatch | None = None
         self._stop = threading.Event()
         self._pause_s = FIRST_PAUSE_S
@@ -56,6 +71,7 @@ class Reporter:
             if self._stop.is_set():
                 return  # ``stop`` may have come before there was a watch to cancel
             for _ in watch:
+                quietly(self._tidy)
                 self._ipam.report(self._read())
                 self._pause_s = FIRST_PAUSE_S
                 self._note(None)

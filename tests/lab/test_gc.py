@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from cni_plugin.podnet import LINK_GROUP
 from ocicatctl.lab import daemons, etcd, show, system
 from tests.lab.call import CONF, Call, traces
 
@@ -145,3 +146,13 @@ def test_it_needs_a_version_that_knows_it(node, version):
 
     assert answer.document["code"] == 1
     assert answer.document["msg"] == "config version does not allow GC"
+
+
+def test_a_link_that_a_killed_add_left_without_an_owner_goes(node):
+    kind = ("type", "veth", "peer", "name", "other")
+    system.run("ip", "link", "add", "calileft", *kind, namespace=node.namespace)
+    system.run("ip", "link", "set", "calileft", "group", str(LINK_GROUP), namespace=node.namespace)
+
+    assert gc(node, **NONE).status == 0
+
+    assert "calileft" not in system.run("ip", "-o", "link", namespace=node.namespace).stdout
