@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = {
     "proto/ocicat/ipam/v1/ipam.proto": "ipam_api",
     "proto/etcd/v3/etcd.proto": "datastore",
+    "proto/cri/v1/cri.proto": "tests/runtimes",
 }
 
 
@@ -20,7 +21,7 @@ def generate(out: Path) -> list[str]:
     """Write the generated files below *out*; return their paths, relative to it."""
     made = []
     for source, package in SOURCES.items():
-        (out / package).mkdir(exist_ok=True)
+        (out / package).mkdir(parents=True, exist_ok=True)
         folder, name = (ROOT / source).parent, Path(source).name
         # "-Ipackage=folder" makes protoc believe that the file lies in the package, so that the
         # generated import reads "from package import …".
