@@ -18,6 +18,7 @@ TUNING = {
     "promisc": True,
 }
 FIREWALL = {"type": "firewall"}
+SBR = {"type": "sbr"}
 EVERY = (PORTMAP, BANDWIDTH, TUNING, FIREWALL)
 
 CHAINS = {plugin["type"]: (plugin,) for plugin in EVERY} | {"every": EVERY}
@@ -181,3 +182,22 @@ def test_firewall_lets_the_pods_traffic_pass_where_the_node_forwards_none(node, 
 
     assert lost is None
     assert passed is not None
+
+
+def test_sbr_moves_the_default_route_and_loses_nothing(lab, node, chained, other):
+    chain, pod = chained(*EVERY, SBR)
+    before = left(lab, node, pod)
+
+    chain.add()
+    routes = system.run("ip", "route", "show", "table", "100", namespace=pod.namespace).stdout
+    assert "default via 169.254.1.1 dev eth0" in routes
+    assert show.ping(show.place_of_pod(other), show.Place("pod", pod.namespace, chain.address))
+    bound = ("ping", "-n", "-c1", "-W2", "-I", chain.address)  # sbr goes by the source
+    system.run(*bound, other.address, namespace=pod.namespace)
+    assert_content(chain.check())
+    first, again = chain.delete(), chain.delete()
+
+    assert first is None
+    # sbr 1.1.1 cannot repeat a DEL; the list ends at it, and ours was called before.
+    assert again.document["msg"] == "Failed to get link eth0: Link not found"
+    assert left(lab, node, pod) == before
