@@ -119,7 +119,9 @@ def test_check_is_content_after_another_plugin(lab, node, plugin):
     try:
         runtime.check(pod.container, result)
         other = lab.add_pod(lab.nodes[1], "other")
-        system.run("ping", "-n", "-c1", "-W2", other.address, namespace=pod.namespace)
+        # With sbr only what is sent from the pod's address finds the default route.
+        own = result["ips"][0]["address"].partition("/")[0]
+        system.run("ping", "-n", "-c1", "-W2", "-I", own, other.address, namespace=pod.namespace)
     finally:
         runtime.delete(pod.container, result)
 
