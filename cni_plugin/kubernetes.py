@@ -25,6 +25,9 @@ class KubernetesPods:
     def __init__(self, api: ApiClient) -> None:
         self._api = api
 
+    def __str__(self) -> str:
+        return str(self._api)
+
     def read(
         self, pod: Pod, timeout_s: float, *, is_first_link: bool, has_floating_ips: bool
     ) -> PodFacts:

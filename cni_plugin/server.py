@@ -59,7 +59,7 @@ def serve(config: Config, parts: Parts, stop: threading.Event) -> None:
     """Accept calls until *stop* is set; then serve those that wait, and end."""
     limit = min(MAX_CALLS, max(1, (_raise_file_limit() - FDS_OF_OURS) // FDS_PER_CALL))
     listener, name = _listen(config.socket)
-    log.info("serving socket=%s", config.socket)
+    log.info("serving socket=%s pods=%s", config.socket, parts.pods or "not asked")
     threading.Thread(target=_drain, args=(parts, stop), daemon=True).start()
     # As many calls as there are threads; the others wait in the backlog, without a descriptor here.
     room = threading.BoundedSemaphore(limit)

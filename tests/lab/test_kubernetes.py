@@ -5,6 +5,7 @@ import copy
 import json
 import os
 import re
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -275,6 +276,36 @@ def test_a_pod_that_cannot_be_read_is_tried_again_and_a_del_does_not_mind(api, c
     assert re.match("pod shop/web-0: cannot be read: Kubernetes API https", answer.document["msg"])
     assert text in answer.document["msg"]
     assert (deleted.status, deleted.stdout) == (0, "")
+
+
+def test_a_runtime_that_gives_up_while_the_api_is_slow_leaves_nothing(lab, api, call):
+    api.pause_s = 0.1  # four of them are well within what an ADD waits
+    log = Path(call.conf["log_file_path"])
+    inside = f"--net={system.NETNS / call.node.namespace}"
+    environment = {
+        "CNI_COMMAND": "ADD",
+        "CNI_CONTAINERID": call.container_id,
+        "CNI_NETNS": call.netns,
+        "CNI_IFNAME": call.ifname,
+        **call.environment,
+    }
+    with subprocess.Popen(
+        ["nsenter", inside, "--", call.node.bin / "ocicat"],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    ) as launcher:
+        launcher.stdin.write(json.dumps(call.conf).encode())
+        launcher.stdin.close()
+        system.wait_until(lambda: bool(api.asked), "the server asking about the pod", 10)
+        launcher.kill()
+
+    def is_told() -> bool:
+        return log.exists() and "the runtime gave up" in log.read_text()
+
+    system.wait_until(is_told, "the end of the call", 10)
+    assert ENDPOINT not in held(lab)
+    assert "cali" not in system.run("ip", "-o", "link", namespace=call.node.namespace).stdout
 
 
 def test_who_is_no_pod_is_not_asked_about(api, call):
