@@ -86,30 +86,39 @@ def lab() -> Iterator[Lab]:
         lab.down()
 
 
+def start_server(node: NodeSpec, config: Path) -> None:
+    """Start the node's CNI server, which is told where the API is."""
+    pid = system.start(
+        *(sys.executable, "-m", "cni_plugin.server"),
+        namespace=node.namespace,
+        environment={
+            **node.environment,
+            "KUBECONFIG": str(config),
+            "OCICAT_CNI_METRICS": METRICS,
+            "OCICAT_ADD_TIMEOUT_S": "3",
+        },
+        log=node.directory / "cni-server.log",
+    )
+    PidFile(node.directory, "cni-server").write(pid)
+    daemons.start(node, "cni-server")
+
+
 @pytest.fixture(scope="module")
-def cluster(lab, tmp_path_factory) -> Iterator[Api]:
+def config(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("kube") / "kubeconfig"
+
+
+@pytest.fixture(scope="module")
+def cluster(lab, config) -> Iterator[Api]:
     """The API, reached from within the node; its CNI server has been told where it is."""
-    directory, api, (node,) = tmp_path_factory.mktemp("kube"), Api(), lab.nodes
+    directory, api, (node,) = config.parent, Api(), lab.nodes
     certificates = make_certificates(directory)
     (directory / "token").write_text("secret")
     with ExitStack() as stack:
         port = Inside(node)(lambda: stack.enter_context(serving(api, certificates)))
-        config = directory / "kubeconfig"
         config.write_text(kubeconfig(port, certificates.ca.read_bytes(), directory / "token"))
         daemons.kill(node, "cni-server")
-        pid = system.start(
-            *(sys.executable, "-m", "cni_plugin.server"),
-            namespace=node.namespace,
-            environment={
-                **node.environment,
-                "KUBECONFIG": str(config),
-                "OCICAT_CNI_METRICS": METRICS,
-                "OCICAT_ADD_TIMEOUT_S": "3",
-            },
-            log=node.directory / "cni-server.log",
-        )
-        PidFile(node.directory, "cni-server").write(pid)
-        daemons.start(node, "cni-server")
+        start_server(node, config)
         settings = {"ETCD_ENDPOINTS": lab.spec.etcd_endpoint}
         command = (sys.executable, "-m", "ocicatctl", "apply", "-f", "-")
         system.run(*command, namespace=node.namespace, stdin=POOLS, environment=settings)
@@ -313,6 +322,27 @@ def test_who_is_no_pod_is_not_asked_about(api, call):
 
     assert addresses(call.run())[0].startswith("10.233.")
     assert api.asked == []
+
+
+def test_without_a_server_the_launcher_asks_the_same_cluster(api, call, config):
+    annotate(api, ipAddrs=["10.240.0.78"])
+    call.environment["KUBECONFIG"] = str(config)  # as ``install`` writes it into the launcher
+    daemons.kill(call.node, "cni-server")
+    try:
+        answer = call.run()
+        api.status = 401
+        call.command = "DEL"
+        deleted = call.run()
+    finally:
+        start_server(call.node, config)
+
+    assert addresses(answer) == ["10.240.0.78/32"]
+    assert (deleted.status, deleted.stdout) == (0, "")
+    log = Path(call.conf["log_file_path"]).read_text()
+    assert [verb for verb in ("ADD", "DEL") if f"skel {verb} container=c0ffee" in log] == [
+        "ADD",
+        "DEL",
+    ]
 
 
 # ---- what is told of it ------------------------------------------------------------------------
