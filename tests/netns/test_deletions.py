@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -86,8 +87,9 @@ def test_a_link_is_gone_with_its_route_when_its_deletion_returns(deletions, pod)
         assert deletions.delete(index)
         assert f"{FIRST + number}/32" not in routes()
         assert names_of([number]).isdisjoint(our_names())
+        with inside(pod):
+            assert f"net{number}" not in [name for _, name in socket.if_nameindex()]
 
-    assert "net" not in ip("-n", pod, "link")
     assert our_names() == set()
 
 
