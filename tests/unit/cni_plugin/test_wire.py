@@ -124,11 +124,19 @@ class OneCall:
         return data, fds
 
 
-def launch(directory, stdin: bytes, environment: dict[str, str], *, name="ocicat", **popen):
-    """Run the launcher as ``install`` writes it."""
+def launch(
+    directory,
+    stdin: bytes,
+    environment: dict[str, str],
+    *,
+    name="ocicat",
+    edit=lambda text: text,
+    **popen,
+):
+    """Run the launcher as ``install`` writes it, or edited."""
     config = replace(read_config({}), socket=str(directory / "cni.sock"))
     path = directory / name
-    path.write_text(launcher(config))
+    path.write_text(edit(launcher(config)))
     return subprocess.run(
         [sys.executable, "-IS", path],
         input=stdin,
@@ -172,6 +180,21 @@ def test_the_launcher_passes_the_answer_on(tmp_path):
 
     assert server.receipt == wire.RECEIPT
     assert (done.returncode, done.stdout, done.stderr) == (1, out, b"text for people\n")
+
+
+def test_a_python_that_is_not_the_one_of_the_installation_compiles_the_launcher_itself(tmp_path):
+    def of_another(text: str) -> str:
+        assert "\nMAGIC = b'" in text
+        return text.replace("\nMAGIC = b'", "\nMAGIC = b'x").replace("\nCODE = b'", "\nCODE = b'x")
+
+    with OneCall(str(tmp_path / "cni.sock"), Answer(0, b"{}\n", b"")):
+        done = launch(tmp_path, b"{}", {"CNI_COMMAND": "ADD"}, edit=of_another)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"{}\n", b"")
+
+
+def test_a_launcher_is_the_same_each_time_it_is_made():
+    assert launcher(read_config({})) == launcher(read_config({}))
 
 
 def test_the_launchers_name_is_its_role(tmp_path):
