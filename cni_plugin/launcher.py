@@ -28,19 +28,21 @@ def main() -> int:
     """Serve the call; return the exit status."""
     command = posix.environ.get(b"CNI_COMMAND", b"")
     keep_standard_fds()
+    stdin, lines, netns = request(command)  # first: the server does not wait for a slow runtime
     server = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     server.settimeout(PATIENCE_S)
-    stdin = None
     try:
         server.connect(SERVER)
-        stdin, lines, netns = request(command)
-        send(server, lines, stdin, netns)
+    except OSError:
+        return serve_in_process(stdin)
+    try:
+        send(server, lines, stdin or b"", netns)
         answer = receive(server, 9)
         stdout = receive(server, int.from_bytes(answer[1:5], "big"))
         stderr = receive(server, int.from_bytes(answer[5:9], "big"))
     except OSError:
-        # Nobody there, or gone in the middle: an ADD may be half done, anything else may be redone.
-        if command == b"ADD" and stdin is not None:
+        # Gone in the middle: an ADD may be half done, anything else may be done again.
+        if command == b"ADD":
             write(1, BUSY)
             return 1
         return serve_in_process(stdin)
@@ -68,8 +70,11 @@ def keep_standard_fds() -> None:
             posix.open("/dev/null", mode)  # the lowest free number: this one
 
 
-def request(command: bytes) -> tuple[bytes, bytes, int | None]:
-    """Collect what the server needs: stdin, the environment's lines, the open namespace."""
+def request(command: bytes) -> tuple[bytes | None, bytes, int | None]:
+    """Collect what the server needs: stdin, the environment's lines, the open namespace.
+
+    Without stdin if that cannot be read, so that it is as it was for whoever tries again.
+    """
     lines = [b"@role=" + name().encode("utf-8", "surrogateescape")]
     for key, value in posix.environ.items():
         if key.startswith(b"CNI_") or key in (b"TRACEPARENT", b"TRACESTATE", b"BAGGAGE"):
@@ -80,6 +85,12 @@ def request(command: bytes) -> tuple[bytes, bytes, int | None]:
             netns = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
         except OSError as error:
             lines.append(b"@netns_mistake=cannot be opened: " + str(error.strerror).encode())
+    stdin = read_stdin(command, lines)
+    return stdin, b"\0".join(lines), netns
+
+
+def read_stdin(command: bytes, lines: list[bytes]) -> bytes | None:
+    """Read all of stdin for a command that uses it; ``None`` if it cannot be read."""
     stdin = b""
     if command not in (b"", b"VERSION"):
         try:
@@ -87,7 +98,8 @@ def request(command: bytes) -> tuple[bytes, bytes, int | None]:
                 stdin += chunk
         except OSError as error:
             lines.append(b"@stdin_mistake=cannot be read: " + str(error.strerror).encode())
-    return stdin, b"\0".join(lines), netns
+            return None
+    return stdin
 
 
 def name() -> str:

@@ -35,7 +35,9 @@ MAX_CALLS = 128
 # Open at once for a call: connection, two netlink sockets, two namespaces, a file; with room.
 FDS_PER_CALL = 8
 FDS_OF_OURS = 64
-REQUEST_TIMEOUT_S = 5.0  # for the launcher to send its request or take its answer
+# For the launcher to send what it has read, or to take its answer: microseconds, unless hundreds of
+# processes want the processor at once.
+REQUEST_TIMEOUT_S = 20.0
 DRAIN_PAUSE_S = 2.0
 BACKLOG = 512
 ACCEPT_PAUSE_S = 0.05
