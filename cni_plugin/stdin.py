@@ -21,7 +21,7 @@ def parse(stdin: bytes) -> "Keys":
         CniError: 6, it is none; 7, it is ``null``.
     """
     try:
-        document = json.loads(stdin.decode())
+        document = json.loads(stdin.decode(), parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise CniError(
             DECODING_FAILURE, f"network configuration on stdin: is not JSON: {error}"
@@ -31,6 +31,15 @@ def parse(stdin: bytes) -> "Keys":
     if not isinstance(document, dict):
         raise CniError(DECODING_FAILURE, "network configuration on stdin: is not a JSON object")
     return Keys(document)
+
+
+def _refuse(constant: str) -> None:
+    """Python reads ``NaN`` and ``Infinity``, which JSON does not have.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(f"{constant} is no value")
 
 
 class Keys:

@@ -243,6 +243,8 @@ def test_a_failure_is_told_in_the_configurations_version_if_it_is_one(stdin, ver
         b'{"name":"x"}\0',
         b'{"name":"x\0y"}',
         b'{"x":1e}',
+        b'{"name":"x","mtu":NaN}',
+        b'{"name":"x","mtu":-Infinity}',
     ],
 )
 def test_what_is_not_a_json_object_cannot_be_decoded(stdin):
