@@ -1,14 +1,14 @@
 """Calls the installed executable as a runtime does, and looks at everything it could leave."""
 
-import base64
 import json
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ocicatctl.lab import etcd, system
+from ocicatctl.lab import system
 from ocicatctl.lab.lab import Lab
 from ocicatctl.lab.spec import NodeSpec
+from tests.lab_store import held
 
 CONF = {
     "cniVersion": "1.0.0",
@@ -83,16 +83,3 @@ def traces(lab: Lab, node: NodeSpec, *namespaces: str) -> dict:
     )
     found["store"] = held(lab)
     return found
-
-
-def held(lab: Lab) -> dict[str, object]:
-    """The store; of blocks only who holds what, since every write moves queue and sequence."""
-    answer = json.loads(etcd.etcdctl(lab.spec, "get", "--prefix", "/calico/", "-w", "json").stdout)
-    store = {}
-    for kv in answer.get("kvs", ()):
-        key = base64.b64decode(kv["key"]).decode()
-        value = json.loads(base64.b64decode(kv["value"]))
-        if "/assignment/" in key:
-            value = [value[k] for k in ("cidr", "affinity", "allocations", "attributes")]
-        store[key] = value
-    return store
