@@ -39,7 +39,7 @@ def cmd_check(args: CmdArgs, parts: Parts) -> None:
         raise Differs(f"ipamd holds no address for {args.attachment.handle_id}")
     network = _with_names(args, holding.interface_name)
     network = plan(network, holding.addresses, args.conf.allows_ip_forwarding)
-    network = replace(network, pod=_without_taken_routes(args, network.pod))
+    network = replace(network, pod=_as_later_plugins_leave_it(args, network.pod))
     host, pod = dataplane.observe(network, netns_fd)
     found = [
         *_result_differences(args, network),
@@ -86,11 +86,17 @@ def _previous(args: CmdArgs) -> Mapping[str, Any]:
     return args.conf.prev_result or {}
 
 
-def _without_taken_routes(args: CmdArgs, pod: Side) -> Side:
-    """The pod's side without default routes that are not in prevResult any more."""
+def _as_later_plugins_leave_it(args: CmdArgs, pod: Side) -> Side:
+    """The pod's side without what is taken away on purpose.
+
+    These are default routes that are not in prevResult any more, and behind a change of its MAC
+    its neighbours: the kernel forgets them and asks anew. (A MAC that the pod asked us for looks
+    like one that was changed.)
+    """
     listed = {route.get("dst") for route in _previous(args).get("routes") or ()}
     routes = (r for r in pod.routes if r.destination not in ANYWHERE or r.destination in listed)
-    return replace(pod, routes=tuple(routes))
+    is_as_made = pod.mac == plan_links(args.attachment, args.pod, None, args.mac).pod.mac
+    return replace(pod, routes=tuple(routes), neighbours=pod.neighbours if is_as_made else ())
 
 
 def _result_differences(args: CmdArgs, network: PodNet) -> Iterator[str]:

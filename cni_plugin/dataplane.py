@@ -34,8 +34,15 @@ log = logging.getLogger(__name__)
 # for the lock of all links as well.
 USABLE_TIMEOUT_S = 5.0
 USABLE_POLL_S = 0.0005
-# What we set below net/ipv4/conf, by its number in <linux/ip.h>.
-IPV4_CONF = {"forwarding": 1, "proxy_arp": 3, "route_localnet": 26}
+# What we set of a link below net/ipv4 without writing the files: who writes them waits for others,
+# and /proc/sys may be read-only. The numbers of conf are those of <linux/ip.h>.
+BY_NETLINK = {
+    "conf": {"forwarding": 1, "proxy_arp": 3, "arp_notify": 22, "route_localnet": 26},
+    "neigh": {
+        "ucast_solicit": rtnetlink.NDTPA_UCAST_PROBES,
+        "proxy_delay": rtnetlink.NDTPA_PROXY_DELAY,
+    },
+}
 
 # So many threads of a server make and set up links at a time. The kernel lets one link change at a
 # time anyway, and more threads cost processor time, as Python hands its lock from one to the next
@@ -194,23 +201,25 @@ def _check_families(pod: Side) -> None:
 def _write_sysctls(side: Side) -> None:
     """Write those that netlink does not set."""
     for path, value in side.sysctls:
-        if _ipv4_conf(side, path) is None and path != _proxy_delay(side):
+        if not any(_number(side, path, directory) for directory in BY_NETLINK):
             ensure_sysctl(path, value)
 
 
 def _setup_side(netlink: Netlink, side: Side) -> None:
     """Do all that netlink does, in one round trip."""
     index = link_state(netlink, side.name).index
-    conf = {
-        number: int(value)
-        for path, value in side.sysctls
-        if (number := _ipv4_conf(side, path)) is not None
-    }
-    delays = [int(value) for path, value in side.sysctls if path == _proxy_delay(side)]
+    conf, neigh = (
+        {
+            number: int(value)
+            for path, value in side.sysctls
+            if (number := _number(side, path, directory))
+        }
+        for directory in ("conf", "neigh")
+    )
     try:
         netlink.execute(
             rtnetlink.set_link(index, is_up=True, ipv4_conf=conf),
-            *(rtnetlink.set_proxy_delay(index, delay) for delay in delays),
+            *([rtnetlink.set_ipv4_neigh(index, neigh)] if neigh else ()),
             *(rtnetlink.add_address(index, address) for address in side.addresses),
             *(rtnetlink.put_neighbour(index, neighbour) for neighbour in side.neighbours),
             *(rtnetlink.add_route(index, route) for route in side.routes),
@@ -225,15 +234,10 @@ def _setup_side(netlink: Netlink, side: Side) -> None:
         ) from error
 
 
-def _ipv4_conf(side: Side, path: str) -> int | None:
-    """The number of a sysctl that is set with the link: who writes the file waits for others."""
-    directory, _, key = path.rpartition("/")
-    return IPV4_CONF.get(key) if directory == f"net/ipv4/conf/{side.name}" else None
-
-
-def _proxy_delay(side: Side) -> str:
-    """The path of the one that is set with the link's table of neighbours."""
-    return f"net/ipv4/neigh/{side.name}/proxy_delay"
+def _number(side: Side, path: str, directory: str) -> int | None:
+    """The number of a sysctl of the side's link below net/ipv4/*directory*."""
+    parent, _, key = path.rpartition("/")
+    return BY_NETLINK[directory].get(key) if parent == f"net/ipv4/{directory}/{side.name}" else None
 
 
 def _wait_until_usable(netlink: Netlink, side: Side) -> None:

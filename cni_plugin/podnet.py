@@ -1,13 +1,14 @@
 """What a pod's network is: the one value that ADD applies, CHECK compares and DEL removes.
 
 Pure: no I/O. A /32 or /128 address in the pod, a veth pair, a route to that address on the host:
-Calico's wiring. The next hop 169.254.1.1 exists nowhere; permanent neighbours on both sides answer
+Calico's wiring. The next hop 169.254.1.1 exists nowhere; neighbour entries on both sides answer
 for the next hops, so that nothing waits for ARP or neighbour discovery and nothing depends on the
-host's default route.
+host's default route. The pod's is permanent. The host's holds until the pod says that its MAC is
+another, which a later plugin (``tuning``) may give it.
 """
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
@@ -26,6 +27,7 @@ NEXT_HOP_V6 = "fe80::ecee:eeff:feee:eeee"
 LINK_GROUP = 0x4F43
 FURTHER_METRIC = 1 << 16  # above what anything else uses
 NAME_DIGITS = 11  # of "cali" + 11 in IFNAMSIZ
+WITHOUT_END = str(1 << 30)  # one question a second; the kernel adds to it, as a signed number
 
 Sysctls = tuple[tuple[str, str], ...]  # path below /proc/sys, value
 
@@ -44,10 +46,11 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A permanent neighbour entry."""
+    """A neighbour entry; one that is not permanent follows what the neighbour says of itself."""
 
     address: str
     mac: str
+    is_permanent: bool = True
 
     def __str__(self) -> str:
         return f"{self.address} at {self.mac}"
@@ -125,7 +128,9 @@ def plan(
     host = replace(
         links.host,
         routes=tuple(Route(str(ip_interface(address))) for address in addresses),
-        neighbours=tuple(Neighbour(str(address), links.pod.mac) for address in addresses),
+        neighbours=tuple(
+            Neighbour(str(address), links.pod.mac, is_permanent=False) for address in addresses
+        ),
     )
     pod = replace(links.pod, addresses=tuple(ip_interface(address) for address in addresses))
     if 4 in needed:
@@ -137,7 +142,10 @@ def plan(
                 Route("0.0.0.0/0", via=NEXT_HOP, metric=metric),
             ),
             neighbours=(Neighbour(NEXT_HOP, HOST_MAC),),
-            sysctls=(("net/ipv4/ip_forward", forwarding),),
+            sysctls=(
+                ("net/ipv4/ip_forward", forwarding),
+                (f"net/ipv4/conf/{pod.name}/arp_notify", "1"),  # says so when its MAC changes
+            ),
         )
     if 6 in needed:
         host = replace(
@@ -167,13 +175,18 @@ def _metric(pod: Side) -> int:
 
 
 def _host_sysctls_v4(name: str) -> Sysctls:
-    """Calico's settings of a host end, and forwarding for the node as a whole."""
+    """Calico's settings of a host end, and forwarding for the node as a whole.
+
+    But for ``ucast_solicit``: whether the pod still is there is asked without end, and a pod that
+    does not answer (a strict rp_filter without a route to the host) is not given up.
+    """
     return (
         ("net/ipv4/ip_forward", "1"),
         (f"net/ipv4/conf/{name}/forwarding", "1"),
         (f"net/ipv4/conf/{name}/proxy_arp", "1"),
         (f"net/ipv4/conf/{name}/route_localnet", "1"),  # portmap sends 127.0.0.1 to the pod
         (f"net/ipv4/neigh/{name}/proxy_delay", "0"),
+        (f"net/ipv4/neigh/{name}/ucast_solicit", WITHOUT_END),
     )
 
 
@@ -183,6 +196,7 @@ def _host_sysctls_v6(name: str) -> Sysctls:
         (f"net/ipv6/conf/{name}/disable_ipv6", "0"),
         (f"net/ipv6/conf/{name}/forwarding", "1"),
         (f"net/ipv6/conf/{name}/proxy_ndp", "1"),
+        (f"net/ipv6/neigh/{name}/ucast_solicit", WITHOUT_END),
     )
 
 
@@ -191,6 +205,7 @@ def _pod_sysctls_v6(name: str, forwarding: str) -> Sysctls:
     return (
         *((f"net/ipv6/conf/{which}/disable_ipv6", "0") for which in ("all", "default", "lo", name)),
         (f"net/ipv6/conf/{name}/accept_dad", "0"),
+        (f"net/ipv6/conf/{name}/ndisc_notify", "1"),
         ("net/ipv6/conf/all/forwarding", forwarding),
     )
 
@@ -210,6 +225,11 @@ def remainder(whole: PodNet, done: PodNet) -> PodNet:
     return replace(whole, host=side(whole.host, done.host), pod=side(whole.pod, done.pod))
 
 
+def _as_passing(neighbours: Iterable[Neighbour]) -> Iterator[Neighbour]:
+    """What they are where permanent ones are not asked for: a permanent one serves as well."""
+    return (replace(neighbour, is_permanent=False) for neighbour in neighbours)
+
+
 def differences(desired: Side, actual: Side | None, where: str) -> Iterator[str]:
     """Say in plain words what of *desired* is not so. What is there besides is not our concern."""
     if actual is None:
@@ -225,7 +245,7 @@ def differences(desired: Side, actual: Side | None, where: str) -> Iterator[str]
     for what, wanted, found in (
         ("address", desired.addresses, actual.addresses),
         ("route", desired.routes, actual.routes),
-        ("neighbour", desired.neighbours, actual.neighbours),
+        ("neighbour", desired.neighbours, (*actual.neighbours, *_as_passing(actual.neighbours))),
     ):
         for item in wanted:
             if item not in found:

@@ -6,7 +6,7 @@ Edge: netlink, /proc. Read in the thread's network namespace, which is the host'
 import errno
 import functools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -39,7 +39,8 @@ def read_report() -> Report:
             kernel = this_kernel()
     except OSError as error:
         raise Unavailable(f"links: cannot be listed: {error.strerror or error}") from error
-    addresses, macs = _addresses(routes), _macs(neighbours)
+    addresses = _addresses(routes)
+    macs = _macs(neighbours, addresses)
     return Report(
         kernel=kernel,
         is_complete=all(dump.is_complete for dump in (links, *routes, neighbours)),
@@ -88,10 +89,13 @@ def _addresses(dumps: Iterable[Dump]) -> dict[int, set[Address]]:
     return found
 
 
-def _macs(dump: Dump) -> dict[int, str]:
-    """The MAC behind each link, by its permanent neighbour entries."""
-    found = filter(None, map(rtnetlink.parse_neighbour, dump.messages))
-    return {entry.index: entry.neighbour.mac for entry in found}
+def _macs(dump: Dump, addresses: Mapping[int, Collection[Address]]) -> dict[int, str]:
+    """The MAC behind each link, by the neighbour entries of its own addresses."""
+    return {
+        entry.index: entry.neighbour.mac
+        for entry in filter(None, map(rtnetlink.parse_neighbour, dump.messages))
+        if ip_address(entry.neighbour.address) in addresses.get(entry.index, ())
+    }
 
 
 def _by_family(address: Address) -> tuple[int, int]:

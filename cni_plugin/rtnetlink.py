@@ -40,8 +40,11 @@ RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
 RTN_UNICAST, RTN_LOCAL = 1, 2
 
 NDA_DST, NDA_LLADDR, NDA_IFINDEX = 1, 2, 8
-NUD_PERMANENT = 0x80
-NDTA_NAME, NDTA_PARMS, NDTPA_IFINDEX, NDTPA_PROXY_DELAY = 1, 6, 1, 13
+NUD_REACHABLE, NUD_PERMANENT = 0x02, 0x80
+NUD_VALID = 0xDE  # every state in which a frame is sent at once
+NTF_EXT_LEARNED = 0x10  # never removed because it was not used
+NDTA_NAME, NDTA_PARMS, NDTPA_IFINDEX = 1, 6, 1
+NDTPA_UCAST_PROBES, NDTPA_PROXY_DELAY = 10, 13
 
 _LINK = struct.Struct("=BxHiII")  # family, device type, index, flags, change mask
 _ADDRESS = struct.Struct("=4Bi")  # family, prefix length, flags, scope, link
@@ -303,9 +306,10 @@ def parse_route(message: bytes, is_any_table: bool = False) -> LinkRoute | None:
 
 
 def put_neighbour(index: int, neighbour: Neighbour) -> Request:
-    """Make a neighbour known for good, whatever was known of it."""
+    """Make a neighbour known, whatever was known of it: for good, or until it says otherwise."""
     ip = _address(neighbour.address)
-    body = _NEIGHBOUR.pack(_family(ip), index, NUD_PERMANENT, 0, 0)
+    known = (NUD_PERMANENT, 0) if neighbour.is_permanent else (NUD_REACHABLE, NTF_EXT_LEARNED)
+    body = _NEIGHBOUR.pack(_family(ip), index, *known, 0)
     body += attribute(NDA_DST, ip.packed) + attribute(NDA_LLADDR, _mac(neighbour.mac))
     flags = NLM_F_CREATE | NLM_F_REPLACE
     return Request(RTM_NEWNEIGH, flags, body, f"neighbour {neighbour.address}")
@@ -321,29 +325,32 @@ def neighbours(index: int = 0) -> Request:
 
 @dataclass(frozen=True, slots=True)
 class LinkNeighbour:
-    """A permanent neighbour entry of a link."""
+    """A neighbour entry of a link."""
 
     index: int
     neighbour: Neighbour
 
 
 def parse_neighbour(message: bytes) -> LinkNeighbour | None:
-    """Read a neighbour; ``None`` if it is not permanent, or not known by an IP address."""
+    """Read a neighbour; ``None`` if its MAC is not known, or it is not known by an IP address."""
     family, index, state, _, _ = _NEIGHBOUR.unpack_from(message)
-    if not state & NUD_PERMANENT or family not in (AF_INET, AF_INET6):
+    if not state & NUD_VALID or family not in (AF_INET, AF_INET6):
         return None
     found = attributes(message, _NEIGHBOUR.size)
     mac = found.get(NDA_LLADDR, b"").hex(":")
-    return LinkNeighbour(index, Neighbour(str(ip_address(found[NDA_DST])), mac))
+    address = str(ip_address(found[NDA_DST]))
+    return LinkNeighbour(index, Neighbour(address, mac, bool(state & NUD_PERMANENT)))
 
 
-def set_proxy_delay(index: int, ticks_ms: int) -> Request:
-    """How long a link waits before it answers ARP for others: /proc/sys/net/ipv4/neigh/…."""
+def set_ipv4_neigh(index: int, values: Mapping[int, int]) -> Request:
+    """What is else written below /proc/sys/net/ipv4/neigh of a link, by its number (NDTPA_…)."""
     parameters = attribute(NDTPA_IFINDEX, _INT.pack(index))
-    parameters += attribute(NDTPA_PROXY_DELAY, _ULONG.pack(ticks_ms))
+    for kind, value in values.items():
+        size = _ULONG if kind == NDTPA_PROXY_DELAY else _UINT
+        parameters += attribute(kind, size.pack(value))
     body = struct.pack("=Bxxx", AF_INET) + attribute(NDTA_NAME, b"arp_cache\0")
     body += attribute(NDTA_PARMS, parameters)
-    return Request(RTM_SETNEIGHTBL, 0, body, f"proxy_delay of link {index}")
+    return Request(RTM_SETNEIGHTBL, 0, body, f"table of neighbours of link {index}")
 
 
 # Most are the same for every pod.

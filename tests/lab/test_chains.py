@@ -17,11 +17,13 @@ TUNING = {
     "mtu": 1400,
     "promisc": True,
 }
+MAC = "02:00:5e:10:00:07"
+TUNING_MAC = {"type": "tuning", "mac": MAC}
 FIREWALL = {"type": "firewall"}
 SBR = {"type": "sbr"}
 EVERY = (PORTMAP, BANDWIDTH, TUNING, FIREWALL)
 
-CHAINS = {plugin["type"]: (plugin,) for plugin in EVERY} | {"every": EVERY}
+CHAINS = {plugin["type"]: (plugin,) for plugin in EVERY} | {"mac": (TUNING_MAC,), "every": EVERY}
 
 RATE = 8_000_000  # bits a second
 BURST = 800_000  # bits
@@ -165,6 +167,31 @@ def test_tuning_is_not_taken_for_damage_and_damage_to_it_is_its_own(chained):
     assert (link["mtu"], "PROMISC" in link["flags"]) == (1400, True)
     assert answers["tuning"].status != 0
     assert answers["ocicat"].status == 0
+
+
+def test_a_pod_whose_mac_tuning_changes_is_reached_before_it_sends(chained, other):
+    chain, pod = chained(TUNING_MAC)
+    result = chain.add()
+
+    there = show.Place("chained", pod.namespace, chain.address)
+    assert result["interfaces"][1]["mac"] == MAC
+    assert show.ping(show.place_of_pod(other), there)
+    assert show.ping(there, show.place_of_pod(other))
+    assert_content(chain.check())
+
+
+def test_check_names_a_host_that_sends_to_the_mac_from_before_tuning(node, chained):
+    chain, _ = chained(TUNING_MAC)
+    link = chain.add()["interfaces"][0]["name"]
+
+    system.run(
+        *("ip", "neigh", "replace", chain.address, "dev", link),
+        *("lladdr", "02:00:5e:10:00:08", "nud", "permanent"),
+        namespace=node.namespace,
+    )
+    answer = chain.check()["ocicat"]
+
+    assert f"neighbour {chain.address} at {MAC} of link {link}" in answer.document["msg"]
 
 
 def test_firewall_lets_the_pods_traffic_pass_where_the_node_forwards_none(node, chained, other):

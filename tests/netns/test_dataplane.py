@@ -1,7 +1,9 @@
 """What ADD makes of the kernel and how CHECK reads it back, in namespaces of the test's own."""
 
+import json
 import subprocess
 import sys
+import time
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -171,6 +173,61 @@ def test_mac_and_mtu_are_those_that_were_asked_for(node, pod):
 
     assert (container.mac, container.mtu) == ("0a:58:0a:01:02:03", 5000)
     assert (host.mac, host.mtu) == ("ee:ee:ee:ee:ee:ee", 5000)
+
+
+# ---- a MAC that a later plugin sets --------------------------------------------------------------
+
+ANOTHER_MAC = "02:00:5e:10:00:07"
+
+
+def neighbours(namespace, link):
+    return {
+        n["dst"]: n
+        for n in json.loads(ip("-n", namespace, "-j", "-s", "neigh", "show", "dev", link))
+    }
+
+
+def test_the_host_sends_to_a_pod_without_asking_it_first(node, pod):
+    network = attach(node, pod, a_plan((V4[0], V6[0])))
+
+    known = neighbours(node, network.host.name)
+
+    assert [known[str(address)]["state"] for address in (V4[0], V6[0])] == [["REACHABLE"]] * 2
+
+
+@pytest.mark.parametrize("families", FAMILIES.values(), ids=FAMILIES)
+def test_a_pod_is_reached_and_reaches_others_at_once_when_its_mac_is_changed(
+    families, node, pod, other
+):
+    a_link(node, "uplink")
+    ip("-n", node, "route", "add", "default", "dev", "uplink")  # the host answers ARP by it
+    attach(node, other, a_plan(tuple(family[1] for family in families), number=2))
+    network = attach(node, pod, a_plan(tuple(family[0] for family in families)))
+
+    ip("-n", pod, "link", "set", "eth0", "address", ANOTHER_MAC)
+
+    known = neighbours(node, network.host.name)
+    for family in families:
+        assert known[str(family[0])]["lladdr"] == ANOTHER_MAC
+        first_packet(node, family[0])
+        first_packet(pod, family[1])
+
+
+def test_a_pod_that_does_not_answer_arp_is_not_given_up(node, pod):
+    network = attach(node, pod, a_plan(V4[:1]))
+    link = network.host.name
+    with inside(pod):
+        write_sysctl("net/ipv4/conf/eth0/arp_ignore", "8")  # as if by a strict rp_filter
+    with inside(node):
+        write_sysctl(f"net/ipv4/neigh/{link}/retrans_time_ms", "10")
+    ip("-n", node, "neigh", "change", V4[0], "dev", link, "nud", "probe", "extern_learn")
+
+    deadline = time.monotonic() + 20
+    while neighbours(node, link)[str(V4[0])].get("probes", 0) <= 10:  # the kernel's limit is 3
+        assert time.monotonic() < deadline
+        first_packet(node, V4[0])
+
+    assert all_differences(node, pod, network) == []
 
 
 # ---- refusals ----------------------------------------------------------------------------------
@@ -371,7 +428,7 @@ def test_sysctls_that_were_changed_are_named(node, pod):
     text = "; ".join(all_differences(node, pod, network))
 
     assert [path for path in changed if f"sysctl {path} is " not in text] == []
-    assert len(changed) == 7
+    assert len(changed) == 11
 
 
 def test_without_its_links_there_is_nothing_to_see(node, pod):

@@ -160,7 +160,9 @@ def test_every_single_address_in_the_main_table_counts_and_nothing_else(node):
         "route add 10.3.0.1/32 dev cali2 table 100",
         "route add blackhole 10.4.0.1/32",
         "neigh add 10.1.0.5 lladdr 02:00:5e:10:00:01 dev cali1 nud permanent",
-        "neigh add 10.1.0.6 lladdr 02:00:5e:10:00:02 dev cali2 nud reachable",
+        "neigh add 10.9.0.9 lladdr 02:00:5e:10:00:09 dev cali1 nud permanent",
+        "neigh add 10.1.0.6 lladdr 02:00:5e:10:00:02 dev cali2 nud stale",
+        "neigh add 10.3.0.1 lladdr 02:00:5e:10:00:03 dev cali2 nud reachable",
     )
 
     with inside(node):
@@ -173,7 +175,7 @@ def test_every_single_address_in_the_main_table_counts_and_nothing_else(node):
     )
     assert found["cali2"].addresses == (IPv4Address("10.1.0.6"),)
     assert found["cali1"].mac == "02:00:5e:10:00:01"
-    assert found["cali2"].mac == ""
+    assert found["cali2"].mac == "02:00:5e:10:00:02"
 
 
 @contextmanager

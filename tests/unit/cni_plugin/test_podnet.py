@@ -110,10 +110,12 @@ def test_the_host_reaches_the_pod_by_a_route_of_its_own():
 
     assert network.host.addresses == ()
     assert network.host.routes == (Route("10.233.64.5/32"),)
-    assert network.host.neighbours == (Neighbour("10.233.64.5", network.pod.mac),)
+    assert network.host.neighbours == (
+        Neighbour("10.233.64.5", network.pod.mac, is_permanent=False),
+    )
 
 
-def test_the_hosts_sysctls_are_calicos():
+def test_the_hosts_sysctls_are_calicos_and_no_pod_is_given_up():
     sysctls = dict(a_plan().host.sysctls)
 
     assert sysctls == {
@@ -122,12 +124,13 @@ def test_the_hosts_sysctls_are_calicos():
         "net/ipv4/conf/cali4e199eba087/proxy_arp": "1",
         "net/ipv4/conf/cali4e199eba087/route_localnet": "1",
         "net/ipv4/neigh/cali4e199eba087/proxy_delay": "0",
+        "net/ipv4/neigh/cali4e199eba087/ucast_solicit": "1073741824",
     }
 
 
 @pytest.mark.parametrize(("allows", "value"), [(True, "1"), (False, "0")])
 def test_forwarding_in_the_pod_is_as_configured(allows, value):
-    assert a_plan(allows_ip_forwarding=allows).pod.sysctls == (("net/ipv4/ip_forward", value),)
+    assert dict(a_plan(allows_ip_forwarding=allows).pod.sysctls)["net/ipv4/ip_forward"] == value
 
 
 def test_the_alias_and_the_names_do_not_change_with_the_address():
@@ -149,7 +152,9 @@ def test_an_ipv6_pod_has_a_next_hop_that_depends_on_no_kernel_setting():
 
     assert network.host.addresses == (IPv6Interface(f"{NEXT_HOP_V6}/64"),)
     assert network.host.routes == (Route("fd00:10:233::5/128"),)
-    assert network.host.neighbours == (Neighbour("fd00:10:233::5", network.pod.mac),)
+    assert network.host.neighbours == (
+        Neighbour("fd00:10:233::5", network.pod.mac, is_permanent=False),
+    )
     assert network.pod.addresses == (IPv6Interface("fd00:10:233::5/128"),)
     assert network.pod.routes == (Route("::/0", NEXT_HOP_V6),)
     assert network.pod.neighbours == (Neighbour(NEXT_HOP_V6, HOST_MAC),)
@@ -275,12 +280,22 @@ HOST_SIDE = a_plan(mtu=1480).host
         ),
         (
             POD_SIDE,
-            replace(POD_SIDE, sysctls=(("net/ipv4/ip_forward", "1"),)),
+            replace(POD_SIDE, neighbours=(Neighbour("169.254.1.1", HOST_MAC, False),)),
+            "neighbour 169.254.1.1 at ee:ee:ee:ee:ee:ee of link eth0 X is missing",
+        ),
+        (
+            HOST_SIDE,
+            replace(HOST_SIDE, neighbours=(Neighbour("10.233.64.5", HOST_MAC, False),)),
+            "neighbour 10.233.64.5 at 02:84:cb:68:7a:65 of link cali4e199eba087 X is missing",
+        ),
+        (
+            POD_SIDE,
+            replace(POD_SIDE, sysctls=(("net/ipv4/ip_forward", "1"), *POD_SIDE.sysctls[1:])),
             "sysctl net/ipv4/ip_forward is 1 instead of 0 X",
         ),
         (
             POD_SIDE,
-            replace(POD_SIDE, sysctls=()),
+            replace(POD_SIDE, sysctls=POD_SIDE.sysctls[1:]),
             "sysctl net/ipv4/ip_forward is None instead of 0 X",
         ),
     ],
@@ -292,7 +307,14 @@ def test_a_single_difference_is_named(desired, actual, words):
 def test_all_differences_are_named():
     wrong = replace(POD_SIDE, is_up=False, mac="x", mtu=1, addresses=(), routes=(), sysctls=())
 
-    assert len(list(differences(POD_SIDE, wrong, "in the container"))) == 7
+    assert len(list(differences(POD_SIDE, wrong, "in the container"))) == 8
+
+
+def test_a_permanent_neighbour_serves_where_none_is_asked_for():
+    permanent = tuple(replace(n, is_permanent=True) for n in HOST_SIDE.neighbours)
+
+    assert permanent != HOST_SIDE.neighbours
+    assert not list(differences(HOST_SIDE, replace(HOST_SIDE, neighbours=permanent), "X"))
 
 
 def test_an_mtu_that_was_not_asked_for_is_the_kernels():
