@@ -85,10 +85,12 @@ def test_an_earlier_result_of_another_family_is_refused(node, pod, before):
 
 # ---- Debian's plugins ------------------------------------------------------------------------
 
+MAC = "02:00:00:00:00:55"
 PORTS = [{"hostPort": 18080, "containerPort": 80, "protocol": "tcp"}]
 RATE = {"ingressRate": 8_000_000, "ingressBurst": 800_000}
 FOLLOWERS = {
     "tuning": {"type": "tuning", "sysctl": {"net.core.somaxconn": "500"}},
+    "tuning of the MAC": {"type": "tuning", "mac": MAC},
     "bandwidth": {"type": "bandwidth", **RATE},
     "portmap": {"type": "portmap", "runtimeConfig": {"portMappings": PORTS}},
     "sbr": {"type": "sbr"},
@@ -185,6 +187,20 @@ def test_the_default_route_survives_sbr(node: Node, pod, chain):
     try:
         routes = node.ip("route", "show", "table", "all", pod=pod)
         assert "default via" in routes
+        assert node.ping(node.addresses_in(pod)[0])
+    finally:
+        runtime.delete(container(pod), result)
+
+
+@rule("N2")
+def test_a_container_whose_mac_tuning_changed_is_reached(node: Node, pod, chain):
+    runtime = chain(FOLLOWERS["tuning of the MAC"])
+
+    result = runtime.add(container(pod))
+
+    try:
+        assert node.links(pod)[pod.ifname]["address"] == MAC
+        assert node.ping(node.address, source=pod)
         assert node.ping(node.addresses_in(pod)[0])
     finally:
         runtime.delete(container(pod), result)

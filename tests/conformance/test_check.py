@@ -242,6 +242,15 @@ def test_routes_and_dns_of_later_plugins_in_the_result_are_no_error(node, pod, a
 
 
 @rule("C6")
+def test_a_mac_that_tuning_changed_is_no_error(node, pod, attached):
+    mac = "02:00:00:00:00:77"
+    tamper(node, pod, "container", f"link set {{ifname}} address {mac}")
+    attached["interfaces"][1]["mac"] = mac
+
+    assert node.checked(pod, attached).is_silent_success
+
+
+@rule("C6")
 @pytest.mark.since("1.1.0")
 def test_an_mtu_that_tuning_changed_is_no_error(node, pod):
     conf = {"cniVersion": "1.1.0", "mtu": 1400}
