@@ -102,7 +102,8 @@ def _link_of(message: ipam_pb2.AllocateRequest) -> Link | None:
     if not message.HasField("endpoint"):
         return None
     endpoint = message.endpoint
-    mistakes = ifname_mistakes(interface_name=endpoint.interface_name)
+    # Without a name: another plugin made the link, as those of host-local's containers.
+    mistakes = ifname_mistakes(interface_name=name) if (name := endpoint.interface_name) else []
     if not _MAC.fullmatch(endpoint.mac):
         mistakes.append(f"mac {endpoint.mac!r} is not valid; write it like 02:00:5e:10:00:01")
     if mistakes:
