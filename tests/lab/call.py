@@ -42,6 +42,7 @@ class Call:
     conf: dict | str = field(default_factory=lambda: dict(CONF))
     environment: dict = field(default_factory=dict)  # on top; None removes
     executable: Path | None = None
+    wrapper: tuple[str, ...] = ()  # a command that runs the executable
 
     def run(self) -> Answer:
         environment = {
@@ -57,6 +58,7 @@ class Call:
                 "nsenter",
                 f"--net={system.NETNS / self.node.namespace}",
                 "--",
+                *self.wrapper,
                 str(self.executable or self.node.bin / "ocicat"),
             ],
             env={k: v for k, v in environment.items() if v is not None},

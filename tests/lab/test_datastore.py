@@ -8,6 +8,7 @@ import pytest
 
 from ocicatctl.lab import etcd
 from tests.consistency import assert_consistent
+from tests.lab_store import everything
 
 
 @pytest.fixture
@@ -16,13 +17,7 @@ def store(lab):
     for node in lab.nodes:
         for number in (1, 2):
             lab.add_pod(node, f"web-{node.number}-{number}")
-    return read(lab)
-
-
-def read(lab):
-    answer = json.loads(etcd.etcdctl(lab.spec, "get", "--prefix", "/calico/", "-w", "json").stdout)
-    decode = base64.b64decode
-    return {decode(kv["key"]).decode(): decode(kv["value"]) for kv in answer["kvs"]}
+    return everything(lab)
 
 
 def resource(store, kind, name):
@@ -146,7 +141,7 @@ def test_blocks_handles_and_endpoints_agree_with_each_other(lab, store):
     for pod in lab.pods()[::2]:
         lab.delete_pod(pod.name)
 
-    assert_consistent(read(lab))
+    assert_consistent(everything(lab))
 
 
 def test_no_write_was_seen_half_done(lab):
