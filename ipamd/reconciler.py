@@ -171,8 +171,11 @@ class Reconciler:
             log.info("addresses are given out: links=%d", len(report.links))
 
     async def _find_borrowed(self) -> None:
-        """Find the foreign blocks in which this node's pods hold addresses, and follow them."""
-        if not self._known().may_borrow:
+        """Find the foreign blocks in which this node's pods hold addresses, and follow them.
+
+        Where none may be borrowed, only if a backup may say that some were.
+        """
+        if not self._known().may_borrow and not self._mirror.restorations:
             return
         listing = await self._store.read(keys.ALL_BLOCKS, keys_only=True)
         foreign = sorted(listing.entries.keys() - self._mirror.entries.keys())

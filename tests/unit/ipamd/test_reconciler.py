@@ -12,6 +12,7 @@ from datamodel.errors import Unavailable
 from datamodel.report import Report, ReportedLink
 from datastore import codec, keys
 from datastore.memory import MemoryStore
+from datastore.store import Change
 from ipamd.allocator import SETTLE_S
 from ipamd.reconciler import SURPLUS_S, Pace, Reconciler
 from ipamd.request import Link
@@ -297,6 +298,27 @@ async def test_after_a_restore_addresses_are_given_out_once_the_links_have_been_
     values = await content(store)
     assert handle_key("c2") in values
     in_order(values)
+
+
+@in_virtual_time
+async def test_what_a_backup_says_was_borrowed_is_freed_though_nobody_may_borrow_any_more():
+    cidr = ip_network("10.0.0.0/29")
+    pool = a_pool(cidr="10.0.0.0/29", block_size=29)
+    config = {keys.IPAM_CONFIG: b'{"auto_allocate_blocks":true}'}
+    store = await a_cluster(pool, **a_foreign_block(cidr, taken=1), **config)
+    async with serving(store) as node:
+        running = Running(node)
+        await running.add()
+        backup = store.revision
+        await running.submit(a_release())
+        store.restore(backup)
+        await store.commit(Change(put={keys.IPAM_CONFIG: codec.DEFAULT_IPAM_CONFIG}))
+        await asyncio.sleep(1)
+        for _ in range(3):
+            await running.reconciler.take(a_report(OTHER))
+            await asyncio.sleep(GRACE_S + 1)
+
+    assert handle_key("c1") not in await content(store)
 
 
 @in_virtual_time
