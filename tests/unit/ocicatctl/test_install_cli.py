@@ -145,14 +145,15 @@ def test_it_warns_of_what_is_in_place_and_will_not_work(root):
 def test_a_launcher_whose_plugin_is_gone_says_so(root):
     assert ocicatctl("install", "--root", root).returncode == 0
     launcher = root / OCICAT.lstrip("/")
-    launcher.write_text(launcher.read_text().replace(sys.executable, "/nonexistent/python"))
+    gone = "/nonexistent/".ljust(len(sys.executable), "x")  # as long: it is in compiled code, too
+    launcher.write_text(launcher.read_text().replace(sys.executable, gone))
 
     answer = call(OCICAT, root)
 
     assert answer.returncode == 1
     error = json.loads(answer.stdout)
     assert error["code"] == 11
-    assert "/nonexistent/python cannot be started in its place: No such file" in error["msg"]
+    assert f"{gone} cannot be started in its place: No such file" in error["msg"]
     assert 'run "ocicatctl install" again' in error["msg"]
 
 
