@@ -5,6 +5,7 @@ next one. The decisions are in ``decision.py``, the compare-and-swap loop in ``d
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -25,9 +26,11 @@ log = logging.getLogger(__name__)
 
 # After a restore, so long no block is claimed: other nodes record their pods' addresses first.
 SETTLE_S = 30.0
-# Where several requests wait, so many turns of the event loop without another one end the wait for
-# more: half a millisecond. Measured with 64 in flight: 22 requests in a transaction instead of 9.
-IDLE_TURNS = 32
+# While requests come together, each transaction waits for more of them: so long, or until so many
+# wait. One costs ipamd and etcd about 3 ms of processor time, another request in it a tenth of
+# that. Measured with 110 pods at once on 2 processors: 2 ms for a pod instead of 3.5.
+GATHER_S = 0.02
+ENOUGH = 32
 
 
 @dataclass(slots=True)
@@ -125,25 +128,30 @@ class Allocator:
 
     async def run(self) -> None:
         """Answer requests; never returns."""
+        gathers_until = 0.0
         while True:
             await self._wake.wait()
             while not self._mirror.is_ready:
                 await self._mirror.ready_changed()
-            await self._let_others_come()
+            if _clock_s() < gathers_until:
+                await self._gather()
             self._deciding = self._next_batch()
             if not self._deciding:
                 self._wake.clear()
                 continue
             await self._answer(self._deciding)
+            if len(self._deciding) > 1 or self._waiting:  # one that comes alone does not wait
+                gathers_until = _clock_s() + GATHER_S
             self._deciding = []
 
-    async def _let_others_come(self) -> None:
-        """Let requests join those that wait; one that is alone leaves at once."""
-        idle = 0
-        while idle < IDLE_TURNS and 1 < len(self._waiting) < MAX_OPERATIONS:
-            before = len(self._waiting)
-            await asyncio.sleep(0)
-            idle = 0 if len(self._waiting) > before else idle + 1
+    async def _gather(self) -> None:
+        """Let requests join those that wait."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GATHER_S):
+                while len(self._waiting) < ENOUGH:
+                    self._wake.clear()
+                    await self._wake.wait()
+        self._wake.set()
 
     def _next_batch(self) -> list[_Waiting]:
         """Take what may be decided now; a transaction has room for fewer than that."""
