@@ -65,7 +65,7 @@ class Call:
             input=self.conf if isinstance(self.conf, str) else json.dumps(self.conf),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         return Answer(done.returncode, done.stdout, done.stderr)
