@@ -16,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from ocicatctl.lab import daemons, show, system
 from ocicatctl.lab.lab import Lab
 from ocicatctl.lab.pidfile import PidFile
@@ -40,12 +42,15 @@ class Churn:
     def __init__(self, lab: Lab, node: NodeSpec) -> None:
         self.lab = lab
         self.node = node
-        self.begun = time.monotonic()
+        self.begun = 0.0
         self.counts: Counter[str] = Counter()
         self.failures: list[str] = []
         self._outage_end = 0.0  # of the server's last death; infinite while it is dead
         self._containers = itertools.count(1)
         self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        self.begun = time.monotonic()
 
     @property
     def fraction(self) -> float:
@@ -114,12 +119,18 @@ def checked(added: Answer) -> dict:
     return {**CONF, "prevResult": added.document}
 
 
-def test_containers_come_and_go_while_launchers_and_the_server_are_killed(lab, node, capsys):
-    stays = [lab.add_pod(node, f"stays-{i}") for i in (1, 2)]
+@pytest.fixture
+def churn(lab, node):
     namespaces = [lab.spec.pod_namespace(f"churn-{i}") for i in range(WORKERS)]
-    with ThreadPoolExecutor(8) as makers:
-        list(makers.map(system.add_namespace, namespaces))
-    churn = Churn(lab, node)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(system.add_namespace, namespaces))
+        yield Churn(lab, node)
+        list(pool.map(lambda name: system.remove_namespaces([name]), namespaces))
+
+
+def test_containers_come_and_go_while_launchers_and_the_server_are_killed(lab, node, churn, capsys):
+    stays = [lab.add_pod(node, f"stays-{i}") for i in (1, 2)]
+    churn.begin()
     with ThreadPoolExecutor(WORKERS) as workers:
         work = [workers.submit(churn.work, number) for number in range(WORKERS)]
         for fraction in SERVER_DIES_AT:
@@ -144,5 +155,3 @@ def test_containers_come_and_go_while_launchers_and_the_server_are_killed(lab, n
         lab.delete_pod(pod.name)
     system.wait_until(lambda: not show.leftovers(lab).found, "nothing to be left", 60)
     assert_consistent(everything(lab))
-    with ThreadPoolExecutor(8) as removers:
-        list(removers.map(lambda name: system.remove_namespaces([name]), namespaces))
