@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 
 from cni_plugin import netns, rtnetlink
-from cni_plugin.netlink import Netlink, Refused
 from cni_plugin.observe import (
     SEARCH_TRIES,
     find_link,
@@ -27,6 +26,7 @@ from cni_plugin.rtnetlink import AF_INET, AF_INET6, Link, NewLink
 from cni_plugin.sysctl import ensure_sysctl, has_ipv6, write_sysctl
 from datamodel.attachment import Attachment, LinkOwner, parse_alias
 from datamodel.errors import Invalid, OcicatError, Unavailable
+from kernel_api.netlink import Netlink, Refused
 
 log = logging.getLogger(__name__)
 

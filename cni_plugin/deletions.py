@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from cni_plugin import rtnetlink
-from cni_plugin.netlink import Netlink
 from datamodel.errors import Unavailable
+from kernel_api.netlink import Netlink
 
 log = logging.getLogger(__name__)
 

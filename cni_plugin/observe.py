@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cni_plugin import rtnetlink
-from cni_plugin.netlink import Netlink, Refused
 from cni_plugin.podnet import Side
 from cni_plugin.rtnetlink import AF_INET, AF_INET6, Link, LinkRoute, LinkState
 from cni_plugin.sysctl import has_ipv6, read_sysctl
 from datamodel.attachment import ALIAS_PREFIX, LinkOwner, parse_alias
+from kernel_api.netlink import Netlink, Refused
 
 SEARCH_TRIES = 100  # a link that a DEL looks for must not be missed because others come and go
 

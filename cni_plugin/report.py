@@ -11,7 +11,6 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from cni_plugin import rtnetlink
-from cni_plugin.netlink import Dump, Netlink, Refused
 from cni_plugin.observe import owned_link
 from cni_plugin.rtnetlink import AF_INET, AF_INET6
 from cni_plugin.sysctl import has_ipv6
@@ -19,6 +18,7 @@ from datamodel.attachment import Kernel
 from datamodel.block import Address
 from datamodel.errors import Unavailable
 from datamodel.report import Report, ReportedLink
+from kernel_api.netlink import Dump, Netlink, Refused
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NETNS = "/proc/thread-self/ns/net"

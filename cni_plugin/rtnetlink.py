@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
 
-from cni_plugin.netlink import Message, Request, attribute, attributes
 from cni_plugin.podnet import Neighbour, Route
 from datamodel.block import Address
+from kernel_api.netlink import Message, Request, attribute, attributes
 
 AF_INET, AF_INET6 = 2, 10
 

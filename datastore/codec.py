@@ -7,11 +7,11 @@ fields that we do not know are kept and written back.
 import ipaddress
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from datamodel.affinity import Affinity
 from datamodel.bgp import BgpConfiguration
@@ -37,6 +37,7 @@ _DEFAULT_BLOCK_SIZE = {4: 26, 6: 122}  # Calico's, for a pool that does not say
 _LABEL_VALUE_MAX = 63  # Calico makes no label of a service account's name of so many characters
 
 Document = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,7 +414,8 @@ def decode_node(key: str, value: bytes) -> Node:
     """Read a Node. The prefix length of an address may be missing; it then is the full one."""
     document = load(key, value)
     with _reading(key):
-        bgp = (document.get("spec") or {}).get("bgp") or {}
+        spec = document.get("spec") or {}
+        bgp = spec.get("bgp") or {}
         ipv4, ipv6 = bgp.get("ipv4Address"), bgp.get("ipv6Address")
         return Node(
             name=_text(document["metadata"]["name"]),
@@ -422,7 +424,17 @@ def decode_node(key: str, value: bytes) -> Node:
             as_number=as_number(bgp.get("asNumber")),
             route_reflector_cluster_id=bgp.get("routeReflectorClusterID") or None,
             labels=_text_map(document["metadata"].get("labels")),
+            ipip_address=_address(ipaddress.IPv4Address, bgp.get("ipv4IPIPTunnelAddr")),
+            vxlan_ipv4=_address(ipaddress.IPv4Address, spec.get("ipv4VXLANTunnelAddr")),
+            vxlan_ipv6=_address(ipaddress.IPv6Address, spec.get("ipv6VXLANTunnelAddr")),
+            vxlan_mac=_text(spec.get("vxlanTunnelMACAddr") or ""),
+            vxlan_mac_ipv6=_text(spec.get("vxlanTunnelMACAddrV6") or ""),
         )
+
+
+def _address(family: Callable[[str], T], value: Any) -> T | None:
+    """Read an address without a prefix length; absent and "" mean that there is none."""
+    return family(str(value)) if value else None
 
 
 def as_number(value: Any) -> int | None:

@@ -14,7 +14,7 @@ import time
 from datamodel.errors import OcicatError
 from datastore.mirror import Mirror
 from route_distributor.agent import Agent
-from route_distributor.bird import Bird
+from route_distributor.bird.daemon import Bird
 from route_distributor.config import Config, distributor_config
 from route_distributor.snapshot import ranges_of
 

@@ -12,9 +12,9 @@ from typing import Protocol
 
 from datamodel.errors import Invalid, OcicatError
 from datastore.store import Entry
+from route_distributor.bird.desired import BirdConfig, desired
+from route_distributor.bird.render import render
 from route_distributor.debounce import Debounce
-from route_distributor.desired import BirdConfig, desired
-from route_distributor.render import render
 from route_distributor.snapshot import cluster_snapshot
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Mirror(Protocol):
 
 
 class Bird(Protocol):
-    """What the agent needs of ``route_distributor.bird.Bird``."""
+    """What the agent needs of ``route_distributor.bird.daemon.Bird``."""
 
     async def write(self, text: str) -> bool: ...
 

@@ -6,12 +6,14 @@ and ``skipped`` says so.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import TypeVar
 
 from datamodel.affinity import Affinity
 from datamodel.bgp import AS_NUMBERS, BgpConfiguration
+from datamodel.bgp_filter import BgpFilter
+from datamodel.bgp_peer import BgpPeer
 from datamodel.errors import Invalid
 from datamodel.node import Node
 from datamodel.pool import BLOCK_SIZES, Pool
@@ -35,6 +37,10 @@ class ClusterSnapshot:
     pools: tuple[Pool, ...]  # by name
     bgp: BgpConfiguration | None  # None: there is one and it cannot be read
     skipped: tuple[str, ...]  # what was left out, and why
+    peers: tuple[BgpPeer, ...] = ()  # by name
+    filters: Mapping[str, BgpFilter] = field(default_factory=dict)  # by name
+    # Of nodes (this one too) whose own BGPConfiguration says another port than the cluster's.
+    listen_ports: Mapping[str, int] = field(default_factory=dict)
 
 
 def ranges_of(node: str) -> frozenset[str]:

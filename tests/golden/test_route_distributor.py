@@ -12,9 +12,9 @@ import pytest
 
 from datamodel.affinity import PENDING
 from datamodel.errors import Invalid
-from route_distributor.bird import Bird
-from route_distributor.desired import BirdConfig, desired
-from route_distributor.render import render
+from route_distributor.bird.daemon import Bird
+from route_distributor.bird.desired import BirdConfig, desired
+from route_distributor.bird.render import render
 from route_distributor.snapshot import cluster_snapshot
 from tests.cluster import NODE, a_bgp_configuration, a_node, a_pool, an_affinity, stored
 

@@ -16,9 +16,9 @@ import pytest
 from bird_api.control import BirdControl
 from bird_api.protocols import SHOW_PROTOCOLS, Session, sessions
 from datamodel.errors import Unavailable
-from route_distributor.bird import Bird
-from route_distributor.desired import BirdConfig, desired
-from route_distributor.render import render
+from route_distributor.bird.daemon import Bird
+from route_distributor.bird.desired import BirdConfig, desired
+from route_distributor.bird.render import render
 from route_distributor.snapshot import cluster_snapshot
 from tests.cluster import Pair, a_node, an_affinity, stored
 

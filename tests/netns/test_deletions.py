@@ -16,11 +16,11 @@ import pytest
 
 from cni_plugin import dataplane, rtnetlink
 from cni_plugin.deletions import BATCH_GROUPS, Deletions
-from cni_plugin.netlink import Netlink
 from cni_plugin.observe import main_routes
 from cni_plugin.podnet import LINK_GROUP, host_names, plan, plan_links
 from cni_plugin.report import read_report
 from datamodel.attachment import Attachment
+from kernel_api.netlink import Netlink
 from tests.netns.namespaces import inside, ip
 
 FIRST = IPv4Address("10.233.64.0")

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from cni_plugin import dataplane, rtnetlink
-from cni_plugin.netlink import Netlink
 from cni_plugin.podnet import HOST_MAC, LINK_GROUP, plan, plan_links
 from cni_plugin.report import read_report
 from datamodel.attachment import ALIAS_MAX_BYTES, Attachment, Pod
 from ipam_api import ipam_pb2
 from ipam_api.messages import attachment_of, kernel_of
+from kernel_api.netlink import Netlink
 from tests.fake_ipamd import FakeIpamd, serving
 from tests.netns.namespaces import inside, ip
 

@@ -488,6 +488,8 @@ def test_a_node_is_read_with_what_routes_need():
         ipv4=ipaddress.IPv4Interface("172.18.0.2/16"),
         ipv6=ipaddress.IPv6Interface("fc00::2/64"),
         as_number=64512,
+        ipip_address=ipaddress.IPv4Address("10.65.0.9"),
+        vxlan_ipv4=ipaddress.IPv4Address("10.65.0.10"),
         route_reflector_cluster_id="1.0.0.1",
         labels={"rack": "r1"},
     )

@@ -4,7 +4,7 @@ import pytest
 
 from datamodel.pool import Pool
 from datastore import codec, keys
-from route_distributor.desired import BirdConfig, NotYet, Peer, desired
+from route_distributor.bird.desired import BirdConfig, NotYet, Peer, desired
 from route_distributor.snapshot import cluster_snapshot
 from tests.cluster import (
     NODE,

@@ -8,8 +8,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from datamodel.affinity import CONFIRMED, PENDING
-from route_distributor.desired import BirdConfig, desired
-from route_distributor.render import render
+from route_distributor.bird.desired import BirdConfig, desired
+from route_distributor.bird.render import render
 from route_distributor.snapshot import cluster_snapshot
 from tests.cluster import NODE, a_bgp_configuration, a_node, a_pool, an_affinity, stored
 

@@ -7,7 +7,7 @@ value reaches the text, so no name in etcd can break it or add to it.
 from collections.abc import Iterable
 from ipaddress import IPv4Network
 
-from route_distributor.desired import BirdConfig, Peer
+from route_distributor.bird.desired import BirdConfig, Peer
 
 # Seconds. A refused or reset connection is tried again after the delay; the retry time is how
 # long an unanswered one is waited for. With these a new mesh is up in one to two seconds.
