@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from bird_api.control import BirdControl
@@ -21,14 +22,19 @@ START_TIMEOUT_S = 30.0
 DAEMONS = ("ipamd", "cni-server", "route-distributor", "bird")
 
 
-def start(node: NodeSpec, daemon: str, *, wait: bool = True) -> float:
-    """Start a daemon unless it runs; return the seconds until it serves."""
+def start(
+    node: NodeSpec, daemon: str, *, wait: bool = True, settings: Mapping[str, str] | None = None
+) -> float:
+    """Start a daemon unless it runs; return the seconds until it serves.
+
+    *settings* are for this run of it, on top of the node's.
+    """
     pid_file = PidFile(node.directory, daemon)
     if not pid_file.is_running():
         pid = system.start(
             *_command(node, daemon),
             namespace=node.namespace,
-            environment=node.environment,
+            environment={**node.environment, **(settings or {})},
             log=node.directory / f"{daemon}.log",
         )
         pid_file.write(pid)

@@ -1,6 +1,8 @@
 """A three-node lab for the tests: the one that ``ocicatctl lab`` makes, under a name of its own."""
 
 import os
+import shutil
+import tempfile
 
 import pytest
 
@@ -13,11 +15,17 @@ NODES = 3
 def whole_lab():
     """The lab, up for all tests and gone after them."""
     lab = Lab(f"t{os.getpid()}")
+    # In memory, as all of /run is on most hosts: a slow disk is none of the faults tested here.
+    memory = tempfile.mkdtemp(dir="/dev/shm", prefix="ocicat-etcd-")
+    etcd = lab.spec.directory / "etcd"
+    etcd.mkdir(parents=True)
+    (etcd / "data").symlink_to(memory)
     try:
         lab.up(NODES)
         yield lab
     finally:
         lab.down()
+        shutil.rmtree(memory)
 
 
 @pytest.fixture
