@@ -3,7 +3,8 @@
 Pure: no I/O.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from datamodel.errors import Invalid
@@ -13,6 +14,14 @@ from datamodel.pool import Network
 AS_NUMBERS = range(1, 2**32)  # 0 is reserved (RFC 7607); BIRD refuses it
 PORTS = range(1, 2**16)
 BGP_PORT = 179
+RESTART_TIMES_S = range(2**12)  # it has 12 bits in the message (RFC 4724)
+BIND_MODES = ("None", "NodeIP")
+LOG_SEVERITIES = ("Trace", "Debug", "Info", "Warning", "Error", "Fatal")
+BFD_ANNOTATION = "ocicat.io/bfd"
+
+_COMMUNITY = re.compile(r"[0-9]{1,10}:[0-9]{1,10}(:[0-9]{1,10})?")
+_SECRET = re.compile(r"[A-Za-z0-9._-]{1,253}")
+_INTERFACE = re.compile(r"[A-Za-z0-9_.*-]{1,15}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +30,14 @@ class SecretRef:
 
     name: str
     key: str
+
+    def mistakes(self, path: str) -> list[str]:
+        """Name what Kubernetes would refuse; both become parts of a file's path."""
+        return [
+            f"{path}.secretKeyRef.{part}: {text!r} is not a {part} of a secret"
+            for part, text in (("name", self.name), ("key", self.key))
+            if not _SECRET.fullmatch(text) or text.startswith("..") or text == "."
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +67,71 @@ class BgpConfiguration:
     ignored_interfaces: tuple[str, ...] = ()  # besides cali* and kube-ipvs*; may end in "*"
     log_severity: str = "Info"
 
-    def checked(self) -> "BgpConfiguration":
-        """Return the configuration itself if it is right.
+    def mistakes(self) -> list[str]:
+        """Name everything that Calico or BIRD would refuse, each with its field; empty if right."""
+        found = [
+            *beyond("asNumber", self.as_number, AS_NUMBERS),
+            *beyond("listenPort", self.listen_port, PORTS),
+            *beyond("nodeMeshMaxRestartTime", self.mesh_restart_time_s, RESTART_TIMES_S, "s"),
+            *not_one_of("bindMode", self.bind_mode, BIND_MODES),
+            *not_one_of("logSeverityScreen", self.log_severity, LOG_SEVERITIES),
+        ]
+        found += [
+            f"ignoredInterfaces: {name!r} is not a name, or the beginning of one and '*'"
+            for name in self.ignored_interfaces
+            if name == "*" or not is_interface_pattern(name)
+        ]
+        found += [
+            f"communities: {value!r} of {name!r} is not one like 65000:100 or 65000:100:200"
+            for name, value in self.communities.items()
+            if not is_community(value)
+        ]
+        if self.mesh_password is not None:
+            found += self.mesh_password.mistakes("nodeMeshPassword")
+        return [*found, *self._unknown_communities()]
+
+    def checked(self, name: str = "default") -> "BgpConfiguration":
+        """Return the configuration itself, stored under *name*, if it is right.
 
         Raises:
             Invalid: with every mistake.
         """
-        found = []
-        if self.as_number not in AS_NUMBERS:
-            found.append(f"asNumber {self.as_number} is not in 1..{AS_NUMBERS[-1]}")
-        if self.listen_port not in PORTS:
-            found.append(f"listenPort {self.listen_port} is not in 1..{PORTS[-1]}")
-        if found:
-            raise Invalid(f"BGPConfiguration: {'; '.join(found)}")
+        if found := self.mistakes():
+            raise Invalid(f"BGPConfiguration {name}: {'; '.join(found)}")
         return self
+
+    def _unknown_communities(self) -> list[str]:
+        return [
+            f"prefixAdvertisements[{i}].communities[{j}]: {community!r} is neither a community "
+            "like 65000:100 nor the name of one of communities"
+            for i, advertisement in enumerate(self.prefix_advertisements)
+            for j, community in enumerate(advertisement.communities)
+            if community not in self.communities and not is_community(community)
+        ]
+
+
+def is_community(text: str) -> bool:
+    """Whether it is a BGP community, 16:16 bits or 32:32:32, and not the name of one."""
+    if not _COMMUNITY.fullmatch(text):
+        return False
+    parts = [int(part) for part in text.split(":")]
+    return all(part < (2**16 if len(parts) == 2 else 2**32) for part in parts)
+
+
+def is_interface_pattern(text: str) -> bool:
+    """Whether it can stand for Linux interfaces: a name, in which "*" is any characters."""
+    return _INTERFACE.fullmatch(text) is not None
+
+
+def beyond(name: str, value: int | None, allowed: range, unit: str = "") -> list[str]:
+    """Say that a number is not in its range; ``None`` is no number."""
+    if value is None or value in allowed:
+        return []
+    return [f"{name}: {value}{unit} is not in {allowed[0]}..{allowed[-1]}"]
+
+
+def not_one_of(name: str, value: str | None, choices: Collection[str]) -> list[str]:
+    """Say that a word is none of those that there are; ``None`` is no word."""
+    if value is None or value in choices:
+        return []
+    return [f"{name}: {value!r} is not one of {', '.join(choices)}"]

@@ -3,11 +3,13 @@
 Pure: no I/O.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 DEFAULT_AS = 64512  # Calico's, a private AS number
+MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +28,14 @@ class Node:
     vxlan_ipv6: IPv6Address | None = None  # of vxlan-v6.calico
     vxlan_mac: str = ""  # "": made of the node's name
     vxlan_mac_ipv6: str = ""
+    # What is stored of its tunnels and cannot be read: no reason to lose its BGP sessions.
+    unreadable: tuple[str, ...] = ()
+
+
+def is_host_address(address: IPv4Address | IPv6Address) -> bool:
+    """Whether a machine can have it for its own, and another reach it there through a router."""
+    if isinstance(address, IPv6Address):
+        is_other = address.is_link_local or address.ipv4_mapped is not None
+    else:
+        is_other = address.is_reserved  # 240.0.0.0/4, broadcast included
+    return not (is_other or address.is_multicast or address.is_unspecified or address.is_loopback)

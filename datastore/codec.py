@@ -4,17 +4,15 @@ Pure: no I/O. Blocks are written in the shape that every Calico version reads (3
 fields that we do not know are kept and written back.
 """
 
-import ipaddress
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 from datamodel.affinity import Affinity
-from datamodel.bgp import BgpConfiguration
 from datamodel.block import Attribute, Block
 from datamodel.endpoint import (
     NAMESPACE_LABEL,
@@ -30,14 +28,12 @@ from datamodel.ipam_config import IpamConfig
 from datamodel.node import Node
 from datamodel.pool import Network, Pool
 from datamodel.reservation import Reservations
-from datastore import keys
+from datastore import keys, reading
+from datastore.reading import Document as Document
 
 API_VERSION = "projectcalico.org/v3"
 _DEFAULT_BLOCK_SIZE = {4: 26, 6: 122}  # Calico's, for a pool that does not say
 _LABEL_VALUE_MAX = 63  # Calico makes no label of a service account's name of so many characters
-
-Document = dict[str, Any]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +62,10 @@ def load(key: str, value: bytes) -> Document:
             parse_constant=_float,
         )
     except (ValueError, RecursionError) as error:
-        raise _spoilt(key, f"value is not JSON: {error}") from error
+        raise reading.spoilt(key, f"value is not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise _spoilt(key, "value is not a JSON object")
+        raise reading.spoilt(key, "value is not a JSON object")
     return document
-
-
-def _spoilt(key: str, what: str) -> Invalid:
-    """What is wrong with a value, and how to mend it if one of our commands can."""
-    remedy = ""
-    if key == keys.IPAM_CONFIG:
-        remedy = "; delete the key, then call ocicatctl ipam configure"
-    elif key.startswith(keys.RESOURCES) and key != keys.CLUSTER_INFORMATION:
-        remedy = "; put a right one there with ocicatctl apply"
-    return Invalid(f"etcd key {key}: {what}{remedy}")
 
 
 def _float(text: str) -> float:
@@ -158,12 +144,12 @@ def decode_block(key: str, value: bytes) -> Block:
         Invalid: it is not one, or its parts contradict each other.
     """
     document = load(key, value)
-    with _reading(key):
-        if _cidr(document["cidr"]) != keys.cidr_of(key):
+    with reading.entry(key):
+        if reading.cidr(document["cidr"]) != keys.cidr_of(key):
             raise Invalid(f"etcd key {key}: is about another block, {document['cidr']}")
         return Block(
-            cidr=_cidr(document["cidr"]),
-            affinity=_text_or_none(document.get("affinity")),
+            cidr=reading.cidr(document["cidr"]),
+            affinity=reading.text_or_none(document.get("affinity")),
             allocations=tuple(document["allocations"]),
             unallocated=tuple(document["unallocated"] or ()),  # Go reads null as empty
             attributes=tuple(_attribute(a) for a in document.get("attributes") or ()),
@@ -192,15 +178,15 @@ def _attribute(document: Document) -> Attribute:
     extra = {k: v for k, v in document.items() if k not in _ATTRIBUTE_FIELDS}
     secondary = document.get("secondary")
     if secondary is not None:
-        secondary = {_text(key): _text(value) for key, value in secondary.items()}
+        secondary = {reading.text(key): reading.text(value) for key, value in secondary.items()}
     released_at = document.get("releasedAt")
-    handle_id = _text_or_none(document.get("handle_id"))
+    handle_id = reading.text_or_none(document.get("handle_id"))
     return Attribute(
         # Old migrations wrote rubbish after a carriage return; Calico does not look at it either.
         None if handle_id is None else handle_id.partition("\r")[0],
         secondary,
         extra,
-        datetime.fromisoformat(_text(released_at)).astimezone(UTC) if released_at else None,
+        datetime.fromisoformat(reading.text(released_at)).astimezone(UTC) if released_at else None,
     )
 
 
@@ -223,8 +209,8 @@ def encode_handle(counts: Mapping[Network, int]) -> bytes:
 def decode_handle(key: str, value: bytes) -> dict[Network, int]:
     """Read how many addresses a handle holds in each block."""
     document = load(key, value)
-    with _reading(key):
-        return {ipaddress.ip_network(c): int(n) for c, n in (document.get("block") or {}).items()}
+    with reading.entry(key):
+        return {reading.cidr(c): int(n) for c, n in (document.get("block") or {}).items()}
 
 
 _IPAM_CONFIG_FIELDS = (
@@ -259,12 +245,12 @@ def decode_ipam_config(value: bytes | None) -> IpamConfig:
     if value is None:
         return IpamConfig()
     document = load(keys.IPAM_CONFIG, value)
-    with _reading(keys.IPAM_CONFIG):
+    with reading.entry(keys.IPAM_CONFIG):
         return IpamConfig(
-            strict_affinity=_flag(document, "strict_affinity"),
-            auto_allocate_blocks=_flag(document, "auto_allocate_blocks"),
-            max_blocks_per_host=_number(document, "maxBlocksPerHost"),
-            ip_cooldown_s=_number(document, "ipCooldownSeconds"),
+            strict_affinity=reading.flag(document, "strict_affinity"),
+            auto_allocate_blocks=reading.flag(document, "auto_allocate_blocks"),
+            max_blocks_per_host=reading.number(document, "maxBlocksPerHost"),
+            ip_cooldown_s=reading.number(document, "ipCooldownSeconds"),
             extra=_without(document, _IPAM_CONFIG_FIELDS),
         )
 
@@ -328,22 +314,22 @@ def decode_pool(key: str, value: bytes) -> Pool:
             Calico would refuse to create is taken.
     """
     document = load(key, value)
-    with _reading(key):
+    with reading.entry(key):
         spec, metadata = document["spec"], document["metadata"]
-        cidr = _cidr(spec["cidr"])
+        cidr = reading.cidr(spec["cidr"])
         return Pool(
-            name=_text(metadata["name"]),
+            name=reading.text(metadata["name"]),
             cidr=cidr,
-            block_size=_number(spec, "blockSize") or _DEFAULT_BLOCK_SIZE[cidr.version],
-            disabled=_flag(spec, "disabled"),
-            node_selector=_text(spec.get("nodeSelector") or "all()"),
-            ipip_mode=_text(spec.get("ipipMode") or "Never"),
-            vxlan_mode=_text(spec.get("vxlanMode") or "Never"),
-            nat_outgoing=_flag(spec, "natOutgoing"),
-            disable_bgp_export=_flag(spec, "disableBGPExport"),
-            allowed_uses=_texts(spec.get("allowedUses")) or ("Workload", "Tunnel"),
-            assignment_mode=_text(spec.get("assignmentMode") or "Automatic"),
-            namespace_selector=_text(spec.get("namespaceSelector") or ""),
+            block_size=reading.number(spec, "blockSize") or _DEFAULT_BLOCK_SIZE[cidr.version],
+            disabled=reading.flag(spec, "disabled"),
+            node_selector=reading.text(spec.get("nodeSelector") or "all()"),
+            ipip_mode=reading.text(spec.get("ipipMode") or "Never"),
+            vxlan_mode=reading.text(spec.get("vxlanMode") or "Never"),
+            nat_outgoing=reading.flag(spec, "natOutgoing"),
+            disable_bgp_export=reading.flag(spec, "disableBGPExport"),
+            allowed_uses=reading.texts(spec.get("allowedUses")) or ("Workload", "Tunnel"),
+            assignment_mode=reading.text(spec.get("assignmentMode") or "Automatic"),
+            namespace_selector=reading.text(spec.get("namespaceSelector") or ""),
             is_allocatable=not any(
                 condition.get("type") == "Allocatable" and condition.get("status") == "False"
                 for condition in (document.get("status") or {}).get("conditions") or ()
@@ -359,8 +345,8 @@ def decode_reservation(key: str, value: bytes) -> tuple[str, ...]:
         Invalid: it is no list of texts.
     """
     document = load(key, value)
-    with _reading(key):
-        return _texts((document.get("spec") or {}).get("reservedCIDRs"))
+    with reading.entry(key):
+        return reading.texts((document.get("spec") or {}).get("reservedCIDRs"))
 
 
 def decode_reservations(
@@ -378,7 +364,7 @@ def decode_reservations(
         texts += listed
         if wrong := Reservations.of(listed).malformed:
             what = f"{', '.join(map(repr, wrong))} in reservedCIDRs: neither a CIDR nor an address"
-            mistakes.append(str(_spoilt(key, what)))
+            mistakes.append(str(reading.spoilt(key, what)))
     return Reservations.of(texts), tuple(mistakes)
 
 
@@ -395,7 +381,7 @@ def encode_node(node: Node, stamp: Stamp, existing: bytes | None = None) -> byte
             "status": {},
         }
     )
-    with _reading(keys.node(node.name)):
+    with reading.entry(keys.node(node.name)):
         spec = dict(document.get("spec") or {})
         bgp = dict(spec.get("bgp") or {})
         metadata = document.get("metadata") or {}
@@ -411,44 +397,37 @@ def encode_node(node: Node, stamp: Stamp, existing: bytes | None = None) -> byte
 
 
 def decode_node(key: str, value: bytes) -> Node:
-    """Read a Node. The prefix length of an address may be missing; it then is the full one."""
+    """Read a Node. The prefix length of an address may be missing; it then is the full one.
+
+    What cannot be read of its tunnels is in ``unreadable``, and they have no such address.
+
+    Raises:
+        Invalid: anything else is not of its type.
+    """
     document = load(key, value)
-    with _reading(key):
+    wrong: list[str] = []
+    with reading.entry(key):
         spec = document.get("spec") or {}
         bgp = spec.get("bgp") or {}
-        ipv4, ipv6 = bgp.get("ipv4Address"), bgp.get("ipv6Address")
         return Node(
-            name=_text(document["metadata"]["name"]),
-            ipv4=ipaddress.IPv4Interface(str(ipv4)) if ipv4 else None,
-            ipv6=ipaddress.IPv6Interface(str(ipv6)) if ipv6 else None,
-            as_number=as_number(bgp.get("asNumber")),
-            route_reflector_cluster_id=bgp.get("routeReflectorClusterID") or None,
-            labels=_text_map(document["metadata"].get("labels")),
-            ipip_address=_address(ipaddress.IPv4Address, bgp.get("ipv4IPIPTunnelAddr")),
-            vxlan_ipv4=_address(ipaddress.IPv4Address, spec.get("ipv4VXLANTunnelAddr")),
-            vxlan_ipv6=_address(ipaddress.IPv6Address, spec.get("ipv6VXLANTunnelAddr")),
-            vxlan_mac=_text(spec.get("vxlanTunnelMACAddr") or ""),
-            vxlan_mac_ipv6=_text(spec.get("vxlanTunnelMACAddrV6") or ""),
+            name=reading.text(document["metadata"]["name"]),
+            ipv4=reading.interface4(bgp.get("ipv4Address")),
+            ipv6=reading.interface6(bgp.get("ipv6Address")),
+            as_number=reading.as_number(bgp.get("asNumber")),
+            route_reflector_cluster_id=_cluster_id(bgp.get("routeReflectorClusterID")),
+            labels=reading.text_map(document["metadata"].get("labels")),
+            ipip_address=reading.or_none(reading.address4, bgp, "ipv4IPIPTunnelAddr", wrong),
+            vxlan_ipv4=reading.or_none(reading.address4, spec, "ipv4VXLANTunnelAddr", wrong),
+            vxlan_ipv6=reading.or_none(reading.address6, spec, "ipv6VXLANTunnelAddr", wrong),
+            vxlan_mac=reading.or_none(reading.mac, spec, "vxlanTunnelMACAddr", wrong) or "",
+            vxlan_mac_ipv6=reading.or_none(reading.mac, spec, "vxlanTunnelMACAddrV6", wrong) or "",
+            unreadable=tuple(wrong),
         )
 
 
-def _address(family: Callable[[str], T], value: Any) -> T | None:
-    """Read an address without a prefix length; absent and "" mean that there is none."""
-    return family(str(value)) if value else None
-
-
-def as_number(value: Any) -> int | None:
-    """Read an AS number: a number, its text, or "high.low". ``None`` and "" mean unset."""
-    if value is None or value == "":
-        return None
-    if type(value) is int:
-        return value
-    high, dot, low = _text(value).partition(".")  # 1.10 without quotes would be 1.1
-    if not dot:
-        return int(high)
-    if not (int(high) in range(65536) and int(low) in range(65536)):
-        raise ValueError(f"AS number {value!r} has a part beyond 65535")
-    return int(high) * 65536 + int(low)
+def _cluster_id(value: Any) -> str | None:
+    """It looks like an IPv4 address; absent and "" mean that the node reflects no routes."""
+    return str(reading.address4(value)) if value else None
 
 
 def encode_endpoint(
@@ -463,7 +442,7 @@ def encode_endpoint(
     where = endpoint.id
     key = keys.endpoint(where.namespace, where.name)
     old = load(key, existing) if existing is not None else {}
-    with _reading(key):
+    with reading.entry(key):
         identity = _identity(old.get("metadata") or {}, stamp)
         if existing is not None:
             before = decode_endpoint(key, existing)
@@ -560,22 +539,24 @@ def _filled(document: Document) -> Document:
 def decode_endpoint(key: str, value: bytes) -> WorkloadEndpoint:
     """Read a WorkloadEndpoint; of what Kubernetes says of its pod nothing."""
     document = load(key, value)
-    with _reading(key):
+    with reading.entry(key):
         metadata, spec = document["metadata"], document["spec"]
-        workload = _text(spec.get("pod") or spec.get("workload") or spec.get("containerID") or "")
+        workload = reading.text(
+            spec.get("pod") or spec.get("workload") or spec.get("containerID") or ""
+        )
         return WorkloadEndpoint(
             id=EndpointId(
-                node=_text(spec.get("node") or ""),
-                namespace=_text(metadata.get("namespace") or ""),
-                orchestrator=_text(spec.get("orchestrator") or ""),
+                node=reading.text(spec.get("node") or ""),
+                namespace=reading.text(metadata.get("namespace") or ""),
+                orchestrator=reading.text(spec.get("orchestrator") or ""),
                 workload=workload,
-                ifname=_text(spec.get("endpoint") or ""),
+                ifname=reading.text(spec.get("endpoint") or ""),
             ),
-            container_id=_text(spec.get("containerID") or ""),
-            networks=tuple(_cidr(n) for n in spec.get("ipNetworks") or ()),
-            interface_name=_text(spec.get("interfaceName") or ""),
-            mac=_text(spec.get("mac") or ""),
-            profiles=_texts(spec.get("profiles")),
+            container_id=reading.text(spec.get("containerID") or ""),
+            networks=tuple(reading.cidr(n) for n in spec.get("ipNetworks") or ()),
+            interface_name=reading.text(spec.get("interfaceName") or ""),
+            mac=reading.text(spec.get("mac") or ""),
+            profiles=reading.texts(spec.get("profiles")),
         )
 
 
@@ -592,83 +573,3 @@ def encode_kube_controllers_configuration(stamp: Stamp) -> bytes:
     """Write the least KubeControllersConfiguration that calicoctl asks for since 3.30."""
     metadata = _metadata("default", stamp)
     return _resource("KubeControllersConfiguration", metadata, {"controllers": {}}, status={})
-
-
-def decode_bgp_configuration(key: str, value: bytes) -> BgpConfiguration:
-    """Read a BGPConfiguration; absent fields have Calico's defaults.
-
-    Raises:
-        Invalid: a field is not of its type or out of range.
-    """
-    document = load(key, value)
-    with _reading(key):
-        spec = document.get("spec") or {}
-        defaults = BgpConfiguration()
-        mesh = spec.get("nodeToNodeMeshEnabled")
-        if not isinstance(mesh, bool | None):
-            raise ValueError(f"nodeToNodeMeshEnabled {mesh!r} is neither true nor false")
-        local_as = as_number(spec.get("asNumber"))
-        return BgpConfiguration(
-            as_number=defaults.as_number if local_as is None else local_as,
-            is_mesh_enabled=defaults.is_mesh_enabled if mesh is None else mesh,
-            listen_port=int(spec.get("listenPort") or defaults.listen_port),
-        ).checked()
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not text")
-    return value
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    """A list of texts; absent means empty, as in Go."""
-    if not isinstance(value, list | None):
-        raise TypeError(f"{value!r} is not a list")
-    return tuple(_text(item) for item in value or ())
-
-
-def _text_map(value: Any) -> dict[str, str]:
-    """Labels and their like: texts by name; absent means empty, as in Go."""
-    if not isinstance(value, dict | None):
-        raise TypeError(f"{value!r} is not a map of texts")
-    return {key: _text(item) for key, item in (value or {}).items()}
-
-
-def _flag(document: Document, name: str) -> bool:
-    value = document.get(name)
-    if not isinstance(value, bool | None):
-        raise TypeError(f"{name} {value!r} is neither true nor false")
-    return value is True
-
-
-def _number(document: Document, name: str) -> int:
-    """A whole number; absent means zero, as in Go."""
-    value = document.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | None):
-        raise TypeError(f"{name} {value!r} is not a whole number")
-    return value or 0
-
-
-def _text_or_none(value: Any) -> str | None:
-    return None if value is None else _text(value)
-
-
-def _cidr(value: Any) -> Network:
-    return ipaddress.ip_network(str(value))  # a number would be taken for an address
-
-
-class _reading:
-    """Turn what a wrong document raises into ``Invalid`` that names its key."""
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, KeyError):
-            raise _spoilt(self.key, f"field {error} is missing") from error
-        if isinstance(error, (ValueError, TypeError, AttributeError, OverflowError)):
-            raise _spoilt(self.key, str(error)) from error

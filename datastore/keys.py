@@ -82,9 +82,12 @@ def cidr_of(key: str) -> Network:
     text = key.rpartition("/")[2]
     address, _, length = text.rpartition("-")
     try:
-        return ipaddress.ip_network(f"{address}/{length}")
+        found = ipaddress.ip_network(f"{address}/{length}")
     except ValueError as error:
         raise Invalid(f"etcd key {key}: {text!r} is not a block's CIDR") from error
+    if "%" in text:  # a zone, in which anything could stand
+        raise Invalid(f"etcd key {key}: {text!r} is not a block's CIDR")
+    return found
 
 
 def _segment(cidr: Network) -> str:

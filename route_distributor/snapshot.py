@@ -18,7 +18,8 @@ from datamodel.errors import Invalid
 from datamodel.node import Node
 from datamodel.pool import BLOCK_SIZES, Pool
 from datastore import keys
-from datastore.codec import decode_affinity, decode_bgp_configuration, decode_node, decode_pool
+from datastore.codec import decode_affinity, decode_node, decode_pool
+from datastore.codec_bgp import decode_bgp_configuration
 from datastore.store import Entry
 
 T = TypeVar("T")

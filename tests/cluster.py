@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from ipaddress import IPv4Interface, ip_network
+from ipaddress import IPv4Interface, IPv6Interface, ip_network
 from uuid import UUID
 
 from datamodel.affinity import CONFIRMED, Affinity
@@ -18,9 +18,19 @@ NODE = "node-1"
 Pair = tuple[str, bytes]
 
 
-def a_node(name: str, address: str | None = None, as_number: int | None = None) -> Pair:
-    ipv4 = IPv4Interface(f"{address}/24") if address else None
-    return keys.node(name), codec.encode_node(Node(name, ipv4, None, as_number), STAMP)
+def a_node(
+    name: str,
+    address: str | None = None,
+    as_number: int | None = None,
+    ipv6: str | None = None,
+) -> Pair:
+    node = Node(
+        name,
+        IPv4Interface(f"{address}/24") if address else None,
+        IPv6Interface(f"{ipv6}/64") if ipv6 else None,
+        as_number,
+    )
+    return keys.node(name), codec.encode_node(node, STAMP)
 
 
 def an_affinity(cidr: str, state: str = CONFIRMED, host: str = NODE) -> Pair:
@@ -33,9 +43,25 @@ def a_pool(name: str, cidr: str, *, disable_bgp_export: bool = False) -> Pair:
     return keys.pool(name), codec.encode_pool(pool, STAMP)
 
 
-def a_bgp_configuration(name: str = "default", **spec: object) -> Pair:
-    document = {"kind": "BGPConfiguration", "metadata": {"name": name}, "spec": spec}
-    return f"{keys.BGP_CONFIGURATIONS}{name}", json.dumps(document).encode()
+def a_bgp_configuration(name: str = "default", *, bfd: str | None = None, **spec: object) -> Pair:
+    return _resource("BGPConfiguration", keys.BGP_CONFIGURATIONS, name, spec, bfd)
+
+
+def a_bgp_peer(name: str, *, bfd: str | None = None, **spec: object) -> Pair:
+    return _resource("BGPPeer", keys.BGP_PEERS, name, spec, bfd)
+
+
+def a_bgp_filter(name: str, **spec: object) -> Pair:
+    return _resource("BGPFilter", keys.BGP_FILTERS, name, spec, None)
+
+
+def _resource(
+    kind: str, prefix: str, name: str, spec: Mapping[str, object], bfd: str | None
+) -> Pair:
+    metadata = {"name": name, "annotations": {} if bfd is None else {"ocicat.io/bfd": bfd}}
+    return f"{prefix}{name}", json.dumps(
+        {"kind": kind, "metadata": metadata, "spec": spec}
+    ).encode()
 
 
 def stored(*pairs: Pair) -> Mapping[str, Entry]:

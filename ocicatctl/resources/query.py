@@ -11,7 +11,8 @@ import yaml
 from datamodel.bgp import BgpConfiguration
 from datamodel.errors import Invalid
 from datastore import keys
-from datastore.codec import API_VERSION, Document, decode_bgp_configuration
+from datastore.codec import API_VERSION, Document
+from datastore.codec_bgp import decode_bgp_configuration
 from datastore.store import Entry, Snapshot
 from ocicatctl.entries import decoded, raise_for
 from ocicatctl.resources.kinds import Kind, with_revision

@@ -12,7 +12,7 @@ from typing import Any
 from datamodel import selector
 from datamodel.bgp import AS_NUMBERS, PORTS
 from datamodel.errors import Invalid
-from datastore.codec import as_number as read_as_number
+from datastore.reading import as_number as read_as_number
 
 Parse = Callable[[Any], Any]
 

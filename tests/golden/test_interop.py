@@ -36,7 +36,7 @@ from datamodel.attachment import Kernel
 from datamodel.errors import Invalid, OcicatError
 from datamodel.node import Node
 from datamodel.pool import Pool
-from datastore import codec, keys
+from datastore import codec, codec_bgp, keys
 from datastore.memory import MemoryStore
 from datastore.store import Entry, Snapshot, Store, settle
 from ipamd.config import read_config
@@ -193,7 +193,7 @@ def _endpoint(entry: Entry) -> Any:
 
 
 def _bgp(entry: Entry) -> Any:
-    found = codec.decode_bgp_configuration(entry.key, entry.value)
+    found = codec_bgp.decode_bgp_configuration(entry.key, entry.value)
     return {"as": found.as_number, "mesh": found.is_mesh_enabled, "port": found.listen_port}
 
 

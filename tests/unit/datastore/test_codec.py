@@ -20,7 +20,7 @@ from datamodel.errors import Exhausted, Invalid
 from datamodel.ipam_config import IpamConfig
 from datamodel.node import Node
 from datamodel.pool import BLOCK_SIZES, ENCAPSULATION_MODES, Pool
-from datastore import codec, keys
+from datastore import codec, keys, reading
 
 STAMP = codec.Stamp(
     "5f3c1e0a-7d57-4a53-9d2c-8c7f0a0f2d11", datetime(2026, 8, 22, 13, 33, 20, tzinfo=UTC)
@@ -522,7 +522,7 @@ def test_every_node_is_read_as_it_was_written(node):
     ("value", "expected"), [(64512, 64512), ("64512", 64512), ("1.10", 65546), (None, None)]
 )
 def test_an_as_number_has_three_spellings(value, expected):
-    assert codec.as_number(value) == expected
+    assert reading.as_number(value) == expected
 
 
 def test_an_endpoint_is_written_as_calico_writes_it():
@@ -663,7 +663,6 @@ DECODERS = {
     POOL_KEY: codec.decode_pool,
     NODE_KEY: codec.decode_node,
     ENDPOINT_KEY: codec.decode_endpoint,
-    keys.BGP_CONFIGURATIONS + "default": codec.decode_bgp_configuration,
     RESERVATION_KEY: codec.decode_reservation,
     keys.IPAM_CONFIG: lambda _, value: codec.decode_ipam_config(value),
 }
@@ -747,6 +746,59 @@ def test_whatever_was_there_is_written_into_or_refused(spec, metadata):
         codec.encode_node(Node("n", as_number=1), STAMP, existing)
     with refused:
         codec.encode_endpoint(endpoint, STAMP, existing)
+
+
+@pytest.mark.parametrize(
+    ("decode", "key", "value"),
+    [
+        (codec.decode_pool, POOL_KEY, '{"metadata":{"name":"p"},"spec":{"cidr":"ZONE"}}'),
+        (codec.decode_handle, "/h", '{"block":{"ZONE":1}}'),
+        (codec.decode_endpoint, ENDPOINT_KEY, '{"metadata":{},"spec":{"ipNetworks":["ZONE"]}}'),
+        (
+            codec.decode_node,
+            NODE_KEY,
+            '{"metadata":{"name":"n"},"spec":{"bgp":{"ipv6Address":"ZONE"}}}',
+        ),
+        (codec.decode_affinity, f"{keys.affinities('n', 6)}ZONE-128", "{}"),
+    ],
+)
+def test_an_address_with_a_zone_is_refused(decode, key, value):
+    zone = "fd00::1%x }"  # Python takes for a zone whatever stands there
+
+    with pytest.raises(Invalid, match="fd00::1%x }"):
+        decode(key.replace("ZONE", zone), value.replace("ZONE", zone).encode())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("ipv4VXLANTunnelAddr", "10.65.0.256", "'10.65.0.256'"),
+        ("ipv4VXLANTunnelAddr", "fd00::1", "'fd00::1'"),
+        ("ipv6VXLANTunnelAddr", "fd00::1%eth0", "'fd00::1%eth0'"),
+        ("vxlanTunnelMACAddr", "66:f9", "'66:f9'"),
+        ("vxlanTunnelMACAddrV6", 7, "7"),
+    ],
+)
+def test_what_is_wrong_with_a_tunnel_does_not_cost_the_node(field, value, said):
+    document = json.loads(NODE)
+    document["spec"] = {"bgp": {"ipv4Address": "172.18.0.2/16"}, field: value}
+
+    node = codec.decode_node(NODE_KEY, json.dumps(document).encode())
+
+    assert node.ipv4 == ipaddress.IPv4Interface("172.18.0.2/16")
+    assert node.unreadable == (f"{field} {said} cannot be read",)
+    assert (node.vxlan_ipv4, node.vxlan_ipv6, node.vxlan_mac, node.vxlan_mac_ipv6) == (
+        (None, None, "", "")
+    )
+
+
+@pytest.mark.parametrize("cluster_id", ["1", 7, ["1.0.0.1"], '1.0.0.1"; }'])
+def test_a_cluster_id_looks_like_an_address(cluster_id):
+    document = json.loads(NODE)
+    document["spec"]["bgp"]["routeReflectorClusterID"] = cluster_id
+
+    with pytest.raises(Invalid, match=NODE_KEY):
+        codec.decode_node(NODE_KEY, json.dumps(document).encode())
 
 
 def test_a_number_that_is_too_large_is_refused_with_its_key():
