@@ -15,6 +15,7 @@ from datastore.store import Entry
 from route_distributor.bird.desired import BirdConfig, desired
 from route_distributor.bird.render import render
 from route_distributor.debounce import Debounce
+from route_distributor.decoded import Decoded
 from route_distributor.snapshot import cluster_snapshot
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Agent:
         self._bird = bird
         self._now = now
         self._pace = pace
+        self._decoded = Decoded()
         self._wanted: BirdConfig | None = None  # None: not known yet
         self._is_told = False  # BIRD has taken the file over from us
         self._refused: tuple[str, str] | None = None  # a text, and why BIRD does not want it
@@ -96,7 +98,7 @@ class Agent:
         return is_done
 
     def _decide(self) -> None:
-        snapshot = cluster_snapshot(self._node, self._mirror.entries)
+        snapshot = cluster_snapshot(self._node, self._mirror.entries, self._decoded)
         decision = desired(snapshot)
         if isinstance(decision, BirdConfig):
             self._wanted = decision

@@ -49,13 +49,14 @@ def desired(snapshot: ClusterSnapshot) -> BirdConfig | NotYet:
         return NotYet("BGPConfiguration default: cannot be read; mend it with calicoctl")
     address = own.ipv4.ip
     withheld = _pools(snapshot, is_withheld=True)
+    blocks = tuple(block for block in snapshot.blocks if isinstance(block, IPv4Network))
     return BirdConfig(
         address=address,
         as_number=own.as_number or bgp.as_number,
         port=bgp.listen_port,
         peers=_mesh(address, snapshot, bgp) if bgp.is_mesh_enabled else (),
-        blocks=snapshot.blocks,
-        advertised=tuple(b for b in snapshot.blocks if not any(map(b.subnet_of, withheld))),
+        blocks=blocks,
+        advertised=tuple(b for b in blocks if not any(map(b.subnet_of, withheld))),
         pools=_pools(snapshot, is_withheld=False),
         withheld=withheld,
     )
