@@ -16,7 +16,7 @@ PEER_TYPES = ("eBGP", "iBGP")
 PRIORITIES = range(1, 2**31 - 1)
 OPERATIONS_MAX = 10
 PREPENDED_MAX = 10
-_BITS = {4: 32, 6: 128}
+PREFIX_LENGTHS = {4: range(33), 6: range(129)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +140,11 @@ def _cidr_mistakes(rule: FilterRule, path: str, version: int) -> Iterator[str]:
     wrong = [
         mistake
         for name, length in zip(("min", "max"), lengths, strict=True)
-        for mistake in beyond(f"{path}.prefixLength.{name}", length, range(_BITS[version] + 1))
+        for mistake in beyond(f"{path}.prefixLength.{name}", length, PREFIX_LENGTHS[version])
     ]
     yield from wrong
     # BIRD refuses a range of lengths that holds none; those of the cidr are its least.
     least = max(rule.cidr.prefixlen, lengths[0] or 0)
-    most = _BITS[version] if lengths[1] is None else lengths[1]
+    most = PREFIX_LENGTHS[version][-1] if lengths[1] is None else lengths[1]
     if not wrong and least > most:
         yield f"{path}.prefixLength: no length is in {least}..{most}"

@@ -110,10 +110,9 @@ def _who(peer: BgpPeer) -> list[str]:
         found.append("peerIP: is missing; give it and asNumber, or peerSelector")
     elif rest:
         found.append(f"{first}: excludes {' and '.join(rest)}; give one")
-    if not peer.peer_selector:
-        if first and peer.as_number is None:
-            found.append("asNumber: is missing; a session needs the peer's AS number")
-    elif peer.as_number is not None:
+    elif first != "peerSelector" and peer.as_number is None:
+        found.append("asNumber: is missing; a session needs the peer's AS number")
+    elif first == "peerSelector" and peer.as_number is not None:
         found.append("asNumber: must not be set beside peerSelector; nodes have their own")
     return found
 

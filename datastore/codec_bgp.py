@@ -31,7 +31,10 @@ def decode_bgp_configuration(key: str, value: bytes) -> BgpConfiguration:
     """
     document = load(key, value)
     with reading.entry(key):
-        found = bgp_configuration_of(reading.document(document.get("spec")), _is_bfd(document))
+        found = bgp_configuration_of(
+            reading.document(document.get("spec")),
+            is_bfd(reading.document(document.get("metadata"))),
+        )
     return found.checked(key.removeprefix(keys.BGP_CONFIGURATIONS))
 
 
@@ -124,7 +127,11 @@ def decode_bgp_peer(key: str, value: bytes) -> BgpPeer:
     document = load(key, value)
     with reading.entry(key):
         name = key.removeprefix(keys.BGP_PEERS)
-        peer = bgp_peer_of(name, reading.document(document.get("spec")), _is_bfd(document))
+        peer = bgp_peer_of(
+            name,
+            reading.document(document.get("spec")),
+            is_bfd(reading.document(document.get("metadata"))),
+        )
     return peer.checked()
 
 
@@ -221,9 +228,12 @@ def _operation(operation: Document) -> Operation:
     )
 
 
-def _is_bfd(document: Document) -> bool:
-    """An annotation says it: calicoctl keeps those, and drops fields that it does not know."""
-    metadata = reading.document(document.get("metadata"))
+def is_bfd(metadata: Document) -> bool:
+    """Whether BFD is on. An annotation says it: calicoctl keeps those, and drops unknown fields.
+
+    Raises:
+        ValueError, TypeError: it says neither "true" nor "false".
+    """
     said = reading.document(metadata.get("annotations")).get(BFD_ANNOTATION)
     if said not in (None, "true", "false"):
         raise ValueError(f'annotation {BFD_ANNOTATION} {said!r} is neither "true" nor "false"')

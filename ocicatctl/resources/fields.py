@@ -4,13 +4,13 @@ Pure: no I/O. What one field alone may be is here; what fields mean together is 
 """
 
 from ocicatctl.resources import values
+from ocicatctl.resources.fields_bgp import BGP_CONFIGURATION, FILTER, PEER
 from ocicatctl.resources.schema import Check, Field, anything, leaf, list_of, object_of
 
 _text, _flag, _cidr = leaf(values.text), leaf(values.flag), leaf(values.cidr)
-_selector, _as_number, _duration = map(leaf, (values.select, values.as_number, values.duration))
+_selector, _as_number = leaf(values.select), leaf(values.as_number)
 _ipv4, _ipv6, _mac = leaf(values.address4), leaf(values.address6), leaf(values.mac)
 _port = leaf(values.number(1, 65535))
-_enabled = leaf(values.one_of("Enabled", "Disabled"))
 _encapsulation = leaf(values.one_of("Never", "Always", "CrossSubnet"))
 _labels = leaf(values.tags(has_free_values=False))
 _annotations = leaf(values.tags(has_free_values=True))
@@ -105,80 +105,6 @@ _NODE = object_of(
     ),
 )
 
-_PASSWORD = object_of(
-    Field(
-        "secretKeyRef",
-        object_of(
-            Field("name", _text), Field("key", _text, is_required=True), Field("optional", _flag)
-        ),
-    )
-)
-
-_PEER = object_of(
-    Field("node", leaf(values.name)),
-    Field("nodeSelector", _selector),
-    Field("peerIP", leaf(values.peer_ip)),
-    Field("asNumber", _as_number),
-    Field("localASNumber", _as_number),
-    Field("peerSelector", _selector),
-    Field("localWorkloadSelector", _selector),
-    Field("keepOriginalNextHop", _flag),
-    Field("nextHopMode", leaf(values.one_of("Auto", "Self", "Keep"))),
-    Field("password", _PASSWORD),
-    Field("sourceAddress", leaf(values.one_of("UseNodeIP", "None"))),
-    Field("maxRestartTime", _duration),
-    Field("keepaliveTime", _duration),
-    Field("numAllowedLocalASNumbers", leaf(values.number(0, 2**31 - 1)), keeps_empty=True),
-    Field("ttlSecurity", leaf(values.number(0, 255)), keeps_empty=True),
-    Field("reachableBy", leaf(values.address)),
-    Field("filters", list_of(leaf(values.name))),
-    Field("reversePeering", leaf(values.one_of("Auto", "Manual"))),
-)
-
-_service_ips = list_of(object_of(Field("cidr", _cidr)))
-
-_BGP_CONFIGURATION = object_of(
-    Field(
-        "logSeverityScreen",
-        leaf(values.any_case("Trace", "Debug", "Info", "Warning", "Error", "Fatal")),
-    ),
-    Field("nodeToNodeMeshEnabled", _flag, keeps_empty=True),  # absent: the mesh is on
-    Field("asNumber", _as_number),
-    Field("serviceLoadBalancerIPs", _service_ips),
-    Field("serviceExternalIPs", _service_ips),
-    Field("serviceClusterIPs", _service_ips),
-    Field("serviceLoadBalancerAggregation", _enabled),
-    Field(
-        "communities",
-        list_of(
-            object_of(
-                Field("name", leaf(values.name), is_required=True),
-                Field("value", leaf(values.community), is_required=True),
-            )
-        ),
-    ),
-    Field(
-        "prefixAdvertisements",
-        list_of(
-            object_of(
-                Field("cidr", _cidr, is_required=True),
-                Field("communities", list_of(_text), is_required=True),
-            )
-        ),
-    ),
-    Field("listenPort", _port),
-    Field("nodeMeshPassword", _PASSWORD),
-    Field("nodeMeshMaxRestartTime", _duration),
-    Field("bindMode", leaf(values.one_of("None", "NodeIP"))),
-    Field("ignoredInterfaces", list_of(_text)),
-    Field("localWorkloadPeeringIPV4", _ipv4),
-    Field("localWorkloadPeeringIPV6", _ipv6),
-    Field(
-        "programClusterRoutes",
-        leaf(values.one_of("Enabled", "Disabled", "EnabledNoEncapOnly", "EnabledIPIPOnly")),
-    ),
-)
-
 _ENDPOINT = object_of(
     Field("orchestrator", _text, is_required=True),
     Field("workload", _text),
@@ -222,7 +148,8 @@ SPECS: dict[str, Check] = {
     "IPPool": _POOL,
     "IPReservation": _RESERVATION,
     "Node": _NODE,
-    "BGPPeer": _PEER,
-    "BGPConfiguration": _BGP_CONFIGURATION,
+    "BGPPeer": PEER,
+    "BGPFilter": FILTER,
+    "BGPConfiguration": BGP_CONFIGURATION,
     "WorkloadEndpoint": _ENDPOINT,
 }

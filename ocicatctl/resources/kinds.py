@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from datamodel.errors import Invalid
-from datastore import keys
+from datastore import keys, reading
 from datastore.codec import Document, decode_endpoint, decode_node, decode_pool, load
 from datastore.store import Entry
 
@@ -104,6 +104,16 @@ def _peer(entry: Entry, _: int) -> Cells:
     }
 
 
+def _filter(entry: Entry, _: int) -> Cells:
+    spec = _spec(entry)
+    with reading.entry(entry.key):
+        exported, imported = (
+            sum(len(reading.objects(spec.get(f"{direction}V{version}"))) for version in (4, 6))
+            for direction in ("export", "import")
+        )
+    return {"NAME": _name(entry), "NUMEXPORT": str(exported), "NUMIMPORT": str(imported)}
+
+
 def _bgp_configuration(entry: Entry, _: int) -> Cells:
     spec = _spec(entry)
     mesh = spec.get("nodeToNodeMeshEnabled")
@@ -185,6 +195,15 @@ PEER = Kind(
     cells=_peer,
     help="BGP peers",
 )
+FILTER = Kind(
+    name="BGPFilter",
+    aliases=("bgpfilter", "bgpfilters", "bgpf", "bgpfs", "bf", "bfs"),
+    prefix=keys.BGP_FILTERS,
+    narrow=("NAME", "NUMEXPORT", "NUMIMPORT"),
+    wide=("NAME", "NUMEXPORT", "NUMIMPORT"),
+    cells=_filter,
+    help="which routes BGP peers give and take",
+)
 BGP_CONFIGURATION = Kind(
     name="BGPConfiguration",
     aliases=("bgpconfiguration", "bgpconfigurations", "bgpconfig", "bgpconfigs"),
@@ -215,5 +234,5 @@ CLUSTER = Kind(
     is_read_only=True,
 )
 
-KINDS = (POOL, RESERVATION, NODE, PEER, BGP_CONFIGURATION, ENDPOINT, CLUSTER)
+KINDS = (POOL, RESERVATION, NODE, PEER, FILTER, BGP_CONFIGURATION, ENDPOINT, CLUSTER)
 BY_ALIAS = {alias: kind for kind in KINDS for alias in kind.aliases}

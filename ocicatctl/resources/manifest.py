@@ -15,7 +15,7 @@ from ocicatctl.resources import values
 from ocicatctl.resources.documents import Located
 from ocicatctl.resources.fields import ENVELOPE, METADATA, SPECS
 from ocicatctl.resources.kinds import ENDPOINT, KINDS, POOL, Kind
-from ocicatctl.resources.rules import RULES, completed_pool, endpoint_name
+from ocicatctl.resources.rules import RULES, annotations, completed_pool, endpoint_name, of_model
 from ocicatctl.resources.schema import shown
 
 _BY_NAME = {kind.name: kind for kind in KINDS}
@@ -121,6 +121,7 @@ def _resource(
     ENVELOPE(given, "", mistakes)
     metadata = _metadata(given, verb, mistakes)
     is_stored = verb is not Verb.DELETE and not kind.is_read_only
+    mistakes += annotations(kind.name, metadata) if is_stored else []
     spec = _spec(kind, given.get("spec"), metadata.get("name", ""), mistakes) if is_stored else {}
     where = _namespace(kind, metadata.get("namespace"), namespace, mistakes)
     name = _name(kind, metadata, spec, mistakes)
@@ -176,7 +177,9 @@ def _kind(given: Document, mistakes: list[str]) -> Kind | None:
 
 def _spec(kind: Kind, given: Any, name: str, mistakes: list[str]) -> Document:
     given = {} if given is None else given
-    spec: Document = SPECS[kind.name](given, "spec", mistakes) or {}
+    wrong: list[str] = []
+    spec: Document = SPECS[kind.name](given, "spec", wrong) or {}
+    mistakes += wrong or of_model(kind.name, spec, name)
     if isinstance(given, dict) and kind.name in RULES:
         mistakes += RULES[kind.name](given, spec, name)
     return completed_pool(spec) if kind is POOL and "cidr" in spec else spec

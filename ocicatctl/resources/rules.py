@@ -8,11 +8,14 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from datamodel.bgp import BgpConfiguration
+from datamodel.bgp_filter import BgpFilter
+from datamodel.bgp_peer import BgpPeer
 from datamodel.endpoint import EndpointId
 from datamodel.pool import Pool
 from datastore.codec import Document
+from datastore.codec_bgp import bgp_configuration_of, bgp_filter_of, bgp_peer_of, is_bfd
 from ocicatctl.resources.schema import shown
-from ocicatctl.resources.values import is_community
 
 Spec = Mapping[str, Any]
 Rule = Callable[[Spec, Spec, str], list[str]]
@@ -67,24 +70,28 @@ _POOL_ORDER = (
 )
 
 
-def peer(given: Spec, spec: Spec, name: str) -> list[str]:
-    """A BGPPeer says on which nodes, and to whom: by address, by selector, or to a workload."""
-    found = _exclusive(given, "node", "nodeSelector")
-    found += _exclusive(given, "peerIP", "peerSelector", "localWorkloadSelector")
-    if given.get("peerIP") or given.get("localWorkloadSelector"):
-        if given.get("asNumber") in (None, ""):
-            found.append("spec.asNumber: is missing; a session needs the peer's AS number")
-    elif not given.get("peerSelector"):
-        found.append("spec: names no peer; give peerIP and asNumber, or peerSelector")
-    elif given.get("asNumber"):
-        found.append("spec.asNumber: must not be set beside peerSelector; nodes have their own")
-    if given.get("reachableBy") and not given.get("peerIP"):
-        found.append("spec.reachableBy: needs peerIP, to which it is the way")
-    if spec.get("reachableBy") and _version(spec["reachableBy"]) != _version(spec.get("peerIP")):
-        found.append("spec.reachableBy: is of another address family than peerIP")
-    if given.get("keepOriginalNextHop") is True and given.get("nextHopMode"):
-        found.append("spec.keepOriginalNextHop: must not be set beside nextHopMode; drop it")
-    return found
+def of_model(kind: str, spec: Document, name: str) -> list[str]:
+    """What the model refuses of a spec of which each field is right by itself."""
+    read = _MODELS.get(kind)
+    return [f"spec.{what}" for what in read(name, spec).mistakes()] if read else []
+
+
+_MODELS: dict[str, Callable[[str, Document], BgpPeer | BgpFilter | BgpConfiguration]] = {
+    "BGPPeer": bgp_peer_of,
+    "BGPFilter": bgp_filter_of,
+    "BGPConfiguration": lambda _, spec: bgp_configuration_of(spec),
+}
+
+
+def annotations(kind: str, metadata: Document) -> list[str]:
+    """BFD is on or off, where there can be any."""
+    if kind not in ("BGPPeer", "BGPConfiguration"):
+        return []
+    try:
+        is_bfd(metadata)
+    except ValueError as error:
+        return [f"metadata.annotations: {error}"]
+    return []
 
 
 def bgp_configuration(given: Spec, spec: Spec, name: str) -> list[str]:
@@ -104,15 +111,6 @@ def bgp_configuration(given: Spec, spec: Spec, name: str) -> list[str]:
             for field in ("nodeMeshPassword", "nodeMeshMaxRestartTime")
             if given.get(field)
         ]
-    defined = {c.get("name") for c in spec.get("communities") or () if c}
-    for i, advertisement in enumerate(spec.get("prefixAdvertisements") or ()):
-        for j, community in enumerate((advertisement or {}).get("communities") or ()):
-            if community not in defined and not is_community(community):
-                where = f"spec.prefixAdvertisements[{i}].communities[{j}]"
-                found.append(
-                    f"{where}: {shown(community)} is neither a community like 65000:100 "
-                    "nor one of spec.communities"
-                )
     return found
 
 
@@ -161,17 +159,6 @@ _WORKLOAD_FIELDS = {"k8s": "pod", "cni": "containerID", "libnetwork": "orchestra
 
 RULES: dict[str, Rule] = {
     "IPPool": pool,
-    "BGPPeer": peer,
     "BGPConfiguration": bgp_configuration,
     "WorkloadEndpoint": endpoint,
 }
-
-
-def _exclusive(given: Spec, *fields: str) -> list[str]:
-    used = [field for field in fields if given.get(field)]
-    return [f"spec: {' and '.join(used)} exclude each other; give one"] if len(used) > 1 else []
-
-
-def _version(text: str | None) -> int:
-    address = (text or "").removeprefix("[")
-    return 6 if address.count(":") > 1 else 4

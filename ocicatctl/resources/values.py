@@ -10,8 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from datamodel import selector
-from datamodel.bgp import AS_NUMBERS, PORTS
+from datamodel.bgp import AS_NUMBERS, PORTS, is_community, is_interface_pattern
+from datamodel.bgp_peer import parse_peer_ip
 from datamodel.errors import Invalid
+from datamodel.gotime import parse_duration
+from datamodel.node import MAC
 from datastore.reading import as_number as read_as_number
 
 Parse = Callable[[Any], Any]
@@ -22,14 +25,8 @@ _NAME_MAX = 253
 _TAG = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _TAG_MAX = 63
 _AS = re.compile(r"[0-9]{1,10}|[0-9]{1,5}\.[0-9]{1,5}")
-_DURATION = re.compile(r"0|([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+")
-_MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 _INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 _CONTAINER = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?")
-_PEER_PORT = re.compile(
-    r"(?P<v4>[0-9.]+):(?P<port>[0-9]{1,5})|\[(?P<v6>[^]]+)\]:(?P<port6>[0-9]{1,5})"
-)
-_COMMUNITY = re.compile(r"[0-9]{1,10}:[0-9]{1,10}(:[0-9]{1,10})?")
 
 
 def text(value: Any) -> str:
@@ -48,12 +45,17 @@ def flag(value: Any) -> bool:
 
 def number(low: int, high: int) -> Parse:
     """A whole number between two others."""
+    return number_in(range(low, high + 1))
+
+
+def number_in(allowed: range) -> Parse:
+    """A whole number of a range."""
 
     def parse(value: Any) -> int:
         if type(value) is not int:
             raise ValueError("is not a whole number")
-        if not low <= value <= high:
-            raise ValueError(f"is not in {low}..{high}")
+        if value not in allowed:
+            raise ValueError(f"is not in {allowed[0]}..{allowed[-1]}")
         return value
 
     return parse
@@ -187,9 +189,11 @@ def as_number(value: Any) -> int:
 
 def duration(value: Any) -> str:
     """A span of time as Go writes it."""
-    if not isinstance(value, str) or not _DURATION.fullmatch(value):
-        raise ValueError('is not a duration like "2m0s" or "90s"')
-    return value
+    try:
+        parse_duration(text(value))
+    except ValueError as error:
+        raise ValueError('is not a duration like "2m0s" or "90s"') from error
+    return text(value)
 
 
 def select(value: Any) -> str:
@@ -204,7 +208,7 @@ def select(value: Any) -> str:
 
 def mac(value: Any) -> str:
     """A hardware address."""
-    return _matching(value, _MAC, "is not a MAC address like ee:ee:ee:ee:ee:ee")
+    return _matching(value, MAC, "is not a MAC address like ee:ee:ee:ee:ee:ee")
 
 
 def interface_name(value: Any) -> str:
@@ -221,37 +225,29 @@ def container_id(value: Any) -> str:
 
 def peer_ip(value: Any) -> str:
     """Where a BGP peer listens: an address, or an address and a port."""
-    wanted = "is not an address, <IPv4>:<port> or [<IPv6>]:<port>"
-    match = _PEER_PORT.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        try:
-            return address(value)
-        except ValueError as error:
-            raise ValueError(wanted) from error
-    port = int(match["port"] or match["port6"])
+    try:
+        found, port = parse_peer_ip(text(value))
+    except ValueError as error:
+        raise ValueError("is not an address, <IPv4>:<port> or [<IPv6>]:<port>") from error
+    if port is None:
+        return str(found)
     if port not in PORTS:
         raise ValueError(f"has port {port}; use 1..{PORTS[-1]}")
-    try:
-        if match["v4"]:
-            return f"{address(match['v4'], 4)}:{port}"
-        return f"[{address(match['v6'], 6)}]:{port}"
-    except ValueError as error:
-        raise ValueError(wanted) from error
+    return f"{found}:{port}" if found.version == 4 else f"[{found}]:{port}"
 
 
 def community(value: Any) -> str:
     """A BGP community: 16:16 bits, or 32:32:32."""
-    if not is_community(value):
+    if not isinstance(value, str) or not is_community(value):
         raise ValueError("is not a community like 65000:100 or 65000:100:200")
-    return text(value)
+    return value
 
 
-def is_community(value: Any) -> bool:
-    """Whether it is one, and not the name of one."""
-    if not isinstance(value, str) or not _COMMUNITY.fullmatch(value):
-        return False
-    parts = [int(part) for part in value.split(":")]
-    return all(part < (2**16 if len(parts) == 2 else 2**32) for part in parts)
+def interface_pattern(value: Any) -> str:
+    """Linux interfaces: a name, in which "*" is any characters."""
+    if not isinstance(value, str) or not is_interface_pattern(value):
+        raise ValueError("is not an interface's name, in which '*' is any characters")
+    return value
 
 
 def tags(has_free_values: bool) -> Parse:

@@ -20,7 +20,7 @@ of Calico's structs. ``make golden`` writes none of them: a difference is a deci
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from difflib import SequenceMatcher
 from functools import partial
 from ipaddress import ip_address, ip_network
@@ -33,6 +33,9 @@ import pytest
 
 from datamodel.affinity import Affinity
 from datamodel.attachment import Kernel
+from datamodel.bgp import BgpConfiguration
+from datamodel.bgp_filter import BgpFilter
+from datamodel.bgp_peer import BgpPeer
 from datamodel.errors import Invalid, OcicatError
 from datamodel.node import Node
 from datamodel.pool import Pool
@@ -193,8 +196,22 @@ def _endpoint(entry: Entry) -> Any:
 
 
 def _bgp(entry: Entry) -> Any:
-    found = codec_bgp.decode_bgp_configuration(entry.key, entry.value)
-    return {"as": found.as_number, "mesh": found.is_mesh_enabled, "port": found.listen_port}
+    return _said(codec_bgp.decode_bgp_configuration(entry.key, entry.value), BgpConfiguration())
+
+
+def _bgp_peer(entry: Entry) -> Any:
+    return _said(codec_bgp.decode_bgp_peer(entry.key, entry.value), BgpPeer(""))
+
+
+def _bgp_filter(entry: Entry) -> Any:
+    return _said(codec_bgp.decode_bgp_filter(entry.key, entry.value), BgpFilter(""))
+
+
+def _said(found: Any, default: Any) -> Any:
+    """The fields of the model that are not as in *default*, as JSON."""
+    shown = json.loads(json.dumps(asdict(found), default=str))
+    usual = json.loads(json.dumps(asdict(default), default=str))
+    return {name: value for name, value in shown.items() if value != usual[name]}
 
 
 def _table(entry: Entry) -> Any:
@@ -214,7 +231,8 @@ READERS: dict[str, Callable[[Entry], Any]] = {
     keys.NODES: _node,
     keys.ENDPOINTS: _endpoint,
     keys.BGP_CONFIGURATIONS: _bgp,
-    keys.BGP_PEERS: _table,
+    keys.BGP_PEERS: _bgp_peer,
+    keys.BGP_FILTERS: _bgp_filter,
     keys.CLUSTER_INFORMATION: _table,
 }
 
@@ -619,6 +637,26 @@ ATTRIBUTE = {
     "alternateOwnerAttrs": MAP,  # 3.32
     "releasedAt": time,  # 3.33
 }
+PASSWORD = {"secretKeyRef!": {"name": text, "key!": text, "optional": flag}}
+FILTER_RULE = {
+    "cidr": text,
+    "prefixLength": {"min": whole, "max": whole},
+    "source": text,
+    "interface": text,
+    "matchOperator": text,
+    "peerType": text,
+    "communities": {"values!": TEXTS},
+    "asPathPrefix": [whole],
+    "priority": whole,
+    "action!": text,
+    "operations": [
+        {
+            "addCommunity": {"value!": text},
+            "prependASPath": {"prefix!": [whole]},
+            "setPriority": {"value!": whole},
+        }
+    ],
+}
 SHAPES: dict[str, Any] = {
     keys.ALL_BLOCKS: {
         "cidr!": text,
@@ -718,8 +756,14 @@ SHAPES: dict[str, Any] = {
             "communities": [{"name": text, "value": text}],
             "prefixAdvertisements": [{"cidr": text, "communities": TEXTS}],
             "listenPort": whole,
+            "nodeMeshPassword": PASSWORD,
             "nodeMeshMaxRestartTime": text,
+            "bindMode": text,
+            "ignoredInterfaces": TEXTS,
         }
+    ),
+    keys.BGP_FILTERS: resource(
+        {name: [FILTER_RULE] for name in ("exportV4", "importV4", "exportV6", "importV6")}
     ),
     keys.BGP_PEERS: resource(
         {
@@ -727,15 +771,19 @@ SHAPES: dict[str, Any] = {
             "nodeSelector": text,
             "peerIP": text,
             "asNumber": whole,
+            "localASNumber": whole,
             "peerSelector": text,
             "keepOriginalNextHop": flag,
-            "password": anything,
+            "nextHopMode": text,
+            "password": PASSWORD,
             "sourceAddress": text,
             "maxRestartTime": text,
+            "keepaliveTime": text,
             "numAllowedLocalASNumbers": whole,
             "ttlSecurity": whole,
             "reachableBy": text,
             "filters": TEXTS,
+            "reversePeering": text,
         }
     ),
     keys.CLUSTER_INFORMATION: resource(

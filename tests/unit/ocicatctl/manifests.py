@@ -14,6 +14,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "IPReservation": {"reservedCIDRs": ["10.65.0.8/32", "10.65.1.0/24", "10.65.0.9"]},
     "Node": {"bgp": {"ipv4Address": "10.0.0.11/24"}},
     "BGPPeer": {"peerIP": "172.18.0.254", "asNumber": 64513},
+    "BGPFilter": {"exportV4": [{"cidr": "10.0.0.0/8", "matchOperator": "In", "action": "Accept"}]},
     "BGPConfiguration": {"asNumber": 64512},
     "WorkloadEndpoint": {
         "orchestrator": "k8s",

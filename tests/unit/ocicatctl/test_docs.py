@@ -1,5 +1,6 @@
 """The examples of docs/datastore.md are read, and written again, by the codec."""
 
+import json
 import re
 from datetime import datetime
 from ipaddress import IPv4Network
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from datastore import codec, keys
+from tests.unit.ocicatctl.manifests import read
 
 PAGE = Path(__file__).parents[3] / "docs" / "datastore.md"
 EXAMPLES = {
@@ -16,6 +18,10 @@ EXAMPLES = {
         r"^`(/calico/\S+)`\n```json\n(.+)\n```$", PAGE.read_text(), re.MULTILINE
     )
 }
+RESOURCES = [
+    json.loads(value)
+    for value in re.findall(r'^\{"kind":"BGP.+\}$', PAGE.read_text(), re.MULTILINE)
+]
 CIDR = IPv4Network("10.233.77.0/29")
 ENDPOINT = keys.endpoint("default", "node--1-k8s-web--0-eth0")
 
@@ -65,3 +71,17 @@ def test_a_resource_is_written_as_shown():
     }
 
     assert written == {key: EXAMPLES[key] for key in written}
+
+
+@pytest.mark.parametrize("document", RESOURCES, ids=lambda document: document["kind"])
+def test_a_resource_of_bgp_may_be_applied_as_shown(document):
+    (resource,), wrong = read(document)
+
+    assert wrong == []
+    assert resource.spec == document["spec"]
+
+
+def test_every_resource_of_bgp_is_shown():
+    assert [document["kind"] for document in RESOURCES] == (
+        ["BGPConfiguration", "BGPPeer", "BGPFilter"]
+    )

@@ -124,10 +124,10 @@ POOL_MISTAKES = [
     ({"nodeSelector": "global()"}, "uses global()"),
 ]
 PEER_MISTAKES = [
-    ({"node": "a", "nodeSelector": "all()"}, "node and nodeSelector exclude each other"),
-    ({"peerSelector": "all()"}, "peerIP and peerSelector exclude each other"),
+    ({"node": "a", "nodeSelector": "all()"}, "node: excludes nodeSelector; give one"),
+    ({"peerSelector": "all()"}, "peerIP: excludes peerSelector; give one"),
     ({"peerIP": None, "peerSelector": "all()"}, "asNumber: must not be set beside peerSelector"),
-    ({"peerIP": None, "asNumber": None}, "names no peer; give peerIP and asNumber, or peerSel"),
+    ({"peerIP": None, "asNumber": None}, "peerIP: is missing; give it and asNumber, or p"),
     ({"asNumber": None}, "spec.asNumber: is missing"),
     ({"asNumber": 0}, "spec.asNumber: 0 is not an AS number"),
     ({"asNumber": 2**32}, "spec.asNumber: 4294967296 is not an AS number"),
@@ -141,7 +141,34 @@ PEER_MISTAKES = [
     ),
     ({"keepOriginalNextHop": True, "nextHopMode": "Self"}, "must not be set beside nextHopMode"),
     ({"password": {"secretKeyRef": {"name": "bgp"}}}, "password.secretKeyRef.key: is missing"),
-    ({"ttlSecurity": 256}, "is not in 0..255"),
+    ({"ttlSecurity": 256}, "is not in 1..255"),
+    ({"keepaliveTime": "0s"}, "spec.keepaliveTime: 0s is not in 1..65535"),
+    ({"peerIP": "224.0.0.5"}, "spec.peerIP: 224.0.0.5 is no host's address"),
+    ({"password": {"secretKeyRef": {"name": "..", "key": "k"}}}, "is not a name of a secret"),
+]
+RULE = {"cidr": "10.0.0.0/8", "matchOperator": "In", "action": "Accept"}
+FILTER_MISTAKES = [
+    ({"exportV4": [{}]}, "spec.exportV4[0].action: is missing"),
+    ({"exportV4": [{"action": "Drop"}]}, "exportV4[0].action: 'Drop' is not one of Accept, Reject"),
+    ({"exportV4": [RULE | {"matchOperator": None}]}, "exportV4[0].cidr: needs matchOperator"),
+    ({"importV6": [RULE]}, "spec.importV6[0].cidr: 10.0.0.0/8 is not IPv6"),
+    (
+        {"exportV4": [RULE | {"prefixLength": {"max": 33}}]},
+        "exportV4[0].prefixLength.max: 33 is not in 0..32",
+    ),
+    ({"exportV4": [RULE | {"prefixLength": {"max": 0}}]}, "prefixLength: no length is in 8..0"),
+    ({"exportV4": [RULE | {"interface": "a b"}]}, "interface: 'a b' is not an interface's name"),
+    ({"exportV4": [RULE | {"communities": {"values": [7]}}]}, "values[0]: 7 is not a community"),
+    ({"exportV4": [RULE | {"operations": [{}]}]}, "operations[0]: give one of addCommunity"),
+    (
+        {"exportV4": [RULE | {"operations": [{"setPriority": {"value": 0}}]}]},
+        "operations[0].setPriority.value: 0 is not in 1..2147483646",
+    ),
+    (
+        {"exportV4": [RULE | {"operations": [{"addCommunity": {"value": "1:1"}}] * 11}]},
+        "exportV4[0].operations: there can be 10 at most",
+    ),
+    ({"export": []}, 'unknown field "export"; did you mean "exportV'),
 ]
 BGP_MISTAKES = [
     ({"asNumber": 0}, "spec.asNumber: 0 is not an AS number"),
@@ -157,6 +184,9 @@ BGP_MISTAKES = [
     ({"communities": [{"name": "gold", "value": 5}]}, "spec.communities[0].value: 5 is not a comm"),
     ({"serviceClusterIPs": [{"cidr": "x"}]}, "spec.serviceClusterIPs[0].cidr: 'x' is not a CIDR"),
     ({"logSeverityScreen": "Loud"}, "is not one of Trace, Debug, Info"),
+    ({"ignoredInterfaces": ["a b"]}, "ignoredInterfaces[0]: 'a b' is not an interface's name"),
+    ({"ignoredInterfaces": ["*"]}, "spec.ignoredInterfaces: '*' is not a name"),
+    ({"nodeMeshMaxRestartTime": "2h"}, "nodeMeshMaxRestartTime: 7200s is not in 0..4095"),
 ]
 ENDPOINT_MISTAKES = [
     ({"node": "node-2"}, "is not its name; that is node--2-k8s-web--0-eth0"),
@@ -179,6 +209,7 @@ NODE_MISTAKES = [
 MISTAKES = [
     *(("IPPool", change, what) for change, what in POOL_MISTAKES),
     *(("BGPPeer", change, what) for change, what in PEER_MISTAKES),
+    *(("BGPFilter", change, what) for change, what in FILTER_MISTAKES),
     *(("BGPConfiguration", change, what) for change, what in BGP_MISTAKES),
     *(("WorkloadEndpoint", change, what) for change, what in ENDPOINT_MISTAKES),
     *(("Node", change, what) for change, what in NODE_MISTAKES),
@@ -218,6 +249,15 @@ def test_some_bgp_settings_are_for_the_cluster_only(field):
         f"f.yaml: BGPConfiguration(node.node-1): spec.{next(iter(field))}: "
         'can only be set on the BGPConfiguration "default"'
     ]
+
+
+@pytest.mark.parametrize("kind", ["BGPPeer", "BGPConfiguration"])
+def test_bfd_is_on_or_off(kind):
+    document = a_document(kind)
+    for said, wrong in (("true", 0), ("false", 0), ("yes", 1)):
+        document["metadata"]["annotations"] = {"ocicat.io/bfd": said}
+
+        assert len(mistakes(document)) == wrong
 
 
 @pytest.mark.parametrize("name", ["other", "node-1", "defaults"])

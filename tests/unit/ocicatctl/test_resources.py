@@ -1,11 +1,21 @@
 """What tables show of reservations, peers, BGP settings and the cluster."""
 
+import json
+
 import pytest
 
 from datamodel.errors import Invalid
 from datastore.codec import dump
 from datastore.store import Entry, Snapshot
-from ocicatctl.resources.kinds import BGP_CONFIGURATION, CLUSTER, ENDPOINT, KINDS, PEER, RESERVATION
+from ocicatctl.resources.kinds import (
+    BGP_CONFIGURATION,
+    CLUSTER,
+    ENDPOINT,
+    FILTER,
+    KINDS,
+    PEER,
+    RESERVATION,
+)
 from ocicatctl.resources.query import Query, answer
 
 
@@ -60,6 +70,27 @@ def test_bgp_settings_have_a_dash_where_nothing_is_set():
     )
 
 
+def test_of_a_filter_its_rules_are_counted():
+    rule = {"action": "Reject"}
+
+    assert show(FILTER, a={}, b={"exportV4": [rule], "exportV6": [rule], "importV4": [rule]}) == (
+        "NAME   NUMEXPORT   NUMIMPORT   \n"
+        "a      0           0           \n"
+        "b      2           1           \n"
+        "\n"
+    )
+
+
+@pytest.mark.parametrize("rules", [7, {"a": 1}, [7]])
+def test_a_filter_without_lists_of_rules_is_named(rules):
+    key = f"{FILTER.prefix}a"
+    entry = Entry(key, json.dumps({"spec": {"exportV4": rules}}).encode(), 7)
+
+    _, mistakes = answer(Query(FILTER), Snapshot(9, {key: entry}), "ps")
+
+    assert [line.partition(": ")[0] for line in mistakes] == [f"etcd key {key}"]
+
+
 def test_the_cluster_is_shown_as_go_prints_it():
     assert show(
         CLUSTER, a={"clusterGUID": "01", "clusterType": "bgp"}, b={"datastoreReady": True}
@@ -71,7 +102,7 @@ def test_the_cluster_is_shown_as_go_prints_it():
     )
 
 
-@pytest.mark.parametrize("kind", [RESERVATION, PEER, BGP_CONFIGURATION, CLUSTER])
+@pytest.mark.parametrize("kind", [RESERVATION, PEER, FILTER, BGP_CONFIGURATION, CLUSTER])
 def test_a_spoilt_spec_is_named(kind):
     key = f"{kind.prefix}a"
     entry = Entry(key, b'{"spec": [1]}', 7)
