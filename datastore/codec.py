@@ -414,7 +414,8 @@ def decode_node(key: str, value: bytes) -> Node:
             ipv4=reading.interface4(bgp.get("ipv4Address")),
             ipv6=reading.interface6(bgp.get("ipv6Address")),
             as_number=reading.as_number(bgp.get("asNumber")),
-            route_reflector_cluster_id=_cluster_id(bgp.get("routeReflectorClusterID")),
+            route_reflector_cluster_id=reading.text(bgp.get("routeReflectorClusterID") or "")
+            or None,
             labels=reading.text_map(document["metadata"].get("labels")),
             ipip_address=reading.or_none(reading.address4, bgp, "ipv4IPIPTunnelAddr", wrong),
             vxlan_ipv4=reading.or_none(reading.address4, spec, "ipv4VXLANTunnelAddr", wrong),
@@ -423,11 +424,6 @@ def decode_node(key: str, value: bytes) -> Node:
             vxlan_mac_ipv6=reading.or_none(reading.mac, spec, "vxlanTunnelMACAddrV6", wrong) or "",
             unreadable=tuple(wrong),
         )
-
-
-def _cluster_id(value: Any) -> str | None:
-    """It looks like an IPv4 address; absent and "" mean that the node reflects no routes."""
-    return str(reading.address4(value)) if value else None
 
 
 def encode_endpoint(

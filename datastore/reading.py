@@ -158,12 +158,15 @@ def as_number(value: Any) -> int | None:
         return None
     if type(value) is int:
         return value
-    high, dot, low = text(value).partition(".")  # 1.10 without quotes would be 1.1
-    if not dot:
-        return int(high)
-    if not (int(high) in range(65536) and int(low) in range(65536)):
+    parts = text(value).split(".")  # 1.10 without quotes would be 1.1
+    if len(parts) > 2 or not all(part.isascii() and part.isdigit() for part in parts):
+        raise ValueError(f"{value!r} is not an AS number")
+    high, *low = map(int, parts)
+    if not low:
+        return high
+    if not (high in range(65536) and low[0] in range(65536)):
         raise ValueError(f"AS number {value!r} has a part beyond 65535")
-    return int(high) * 65536 + int(low)
+    return high * 65536 + low[0]
 
 
 def as_numbers(value: Any) -> tuple[int, ...]:

@@ -53,7 +53,7 @@ class ClusterSnapshot:
     skipped: tuple[str, ...]  # what was left out, and why
     peers: tuple[BgpPeer, ...] = ()  # by name
     filters: Mapping[str, BgpFilter] = field(default_factory=dict)  # by name
-    # Of nodes (this one too) that listen on another port than ``bgp.listen_port`` says.
+    # Of other nodes that listen on another port than this one does (``bgp.listen_port``).
     listen_ports: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -113,7 +113,7 @@ def _decode_node(key: str, value: bytes) -> Node:
     """Read what BGP needs of a node; what it cannot use is in ``unreadable``.
 
     Raises:
-        Invalid: it cannot be read, or its AS number cannot be.
+        Invalid: it cannot be read, or there can be no such AS number.
     """
     # The key is the name: what the value says of it could be anybody's.
     node = replace(decode_node(key, value), name=key.removeprefix(keys.NODES))

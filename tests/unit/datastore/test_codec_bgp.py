@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import pytest
@@ -407,6 +408,87 @@ def test_every_mistake_is_named_at_once():
         "asNumber: is missing; a session needs the peer's AS number; "
         "ttlSecurity: 0 is not in 1..255"
     )
+
+
+# ---- hostile texts -----------------------------------------------------------------------------
+
+PLAIN = re.compile(r"[A-Za-z0-9_.:*\[\]-]*")
+RULE = {"action": "Accept", "cidr": "10.0.0.0/8", "matchOperator": "In"}
+# What is given a text where it may come out in BIRD's file as it is, or in the path of one.
+PLACES = {
+    "ignoredInterfaces": lambda text: (
+        codec_bgp.decode_bgp_configuration,
+        a_bgp_configuration(ignoredInterfaces=[text]),
+    ),
+    "bindMode": lambda text: (
+        codec_bgp.decode_bgp_configuration,
+        a_bgp_configuration(bindMode=text),
+    ),
+    "logSeverityScreen": lambda text: (
+        codec_bgp.decode_bgp_configuration,
+        a_bgp_configuration(logSeverityScreen=text),
+    ),
+    "communities": lambda text: (
+        codec_bgp.decode_bgp_configuration,
+        a_bgp_configuration(communities=[{"name": "blue", "value": text}]),
+    ),
+    "prefixAdvertisements": lambda text: (
+        codec_bgp.decode_bgp_configuration,
+        a_bgp_configuration(
+            prefixAdvertisements=[{"cidr": "10.0.0.0/8", "communities": [text]}],
+        ),
+    ),
+    "secret name": lambda text: (
+        codec_bgp.decode_bgp_peer,
+        a_bgp_peer("p", **ROUTER, password={"secretKeyRef": {"name": text, "key": "k"}}),
+    ),
+    "secret key": lambda text: (
+        codec_bgp.decode_bgp_peer,
+        a_bgp_peer("p", **ROUTER, password={"secretKeyRef": {"name": "n", "key": text}}),
+    ),
+    **{
+        field: lambda text, field=field: (
+            codec_bgp.decode_bgp_peer,
+            a_bgp_peer("p", **{**ROUTER, field: text}),
+        )
+        for field in ("peerIP", "reachableBy", "nextHopMode", "sourceAddress", "reversePeering")
+    },
+    **{
+        field: lambda text, field=field: (
+            codec_bgp.decode_bgp_filter,
+            a_bgp_filter("f", exportV4=[{**RULE, field: text}]),
+        )
+        for field in ("interface", "matchOperator", "source", "peerType", "action")
+    },
+    "community of a rule": lambda text: (
+        codec_bgp.decode_bgp_filter,
+        a_bgp_filter("f", exportV4=[{**RULE, "communities": {"values": [text]}}]),
+    ),
+    "added community": lambda text: (
+        codec_bgp.decode_bgp_filter,
+        a_bgp_filter("f", exportV4=[{**RULE, "operations": [{"addCommunity": {"value": text}}]}]),
+    ),
+}
+RIGHT = ["eth0", "eth*", "65000:1", "NodeIP", "Info", "bgp", "10.0.0.1", "[fd00::1]:179", "In"]
+TEXTS = st.builds(
+    lambda right, place, wrong: right[:place] + wrong + right[place:],
+    st.sampled_from(RIGHT),
+    st.integers(0, 13),
+    st.sampled_from(["", '"', "'", "\n", "}", ";", " ", "\\", "/", "%", "\0", "é", "１"])
+    | st.text(max_size=3),
+)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@given(text=TEXTS)
+def test_what_is_not_plain_goes_nowhere(place, text):
+    decode, pair = PLACES[place](text)
+
+    try:
+        decode(*pair)
+    except Invalid:
+        return
+    assert PLAIN.fullmatch(text)
 
 
 # ---- whatever somebody wrote -------------------------------------------------------------------
