@@ -1,89 +1,151 @@
 """What BIRD on this node should do, decided from the cluster's snapshot.
 
-Pure: no I/O. Values, not text: ``render.py`` knows BIRD's language, this file knows what we want.
+Pure: no I/O. Values, not text: ``render.py`` knows BIRD's language, this file and its neighbours
+know what we want. What is wrong with one object takes that object away and nothing else, and
+``BirdConfig.problems`` says so.
 """
 
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+import hashlib
+from dataclasses import replace
+from ipaddress import AddressValueError, IPv4Address
 
 from datamodel.bgp import BgpConfiguration
+from datamodel.errors import Invalid
+from datamodel.node import Node
+from route_distributor.bird.families import family_of, pool_problems
+from route_distributor.bird.filters import is_interface_pattern
+from route_distributor.bird.peer_options import cluster_id_of, is_host_address
+from route_distributor.bird.peering import all_peers, mesh_options
+from route_distributor.bird.values import BirdConfig, NotYet, Settings
+from route_distributor.bird.view import View, addresses_of
 from route_distributor.snapshot import ClusterSnapshot
 
+__all__ = ["BirdConfig", "NotYet", "Settings", "desired"]
 
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """The other end of one session."""
-
-    address: IPv4Address
-    as_number: int
-    is_passive: bool  # we wait for the peer to dial
+SEVERITIES = ("debug", "info", "warning", "error", "fatal", "none")
 
 
-@dataclass(frozen=True, slots=True)
-class BirdConfig:
-    """All that BIRD needs to know."""
-
-    address: IPv4Address  # this node's, and its router id
-    as_number: int
-    port: int  # on which every node listens
-    peers: tuple[Peer, ...]  # by address
-    blocks: tuple[IPv4Network, ...]  # this node's, in order
-    advertised: tuple[IPv4Network, ...]  # those of them that peers are told of
-    pools: tuple[IPv4Network, ...]  # in which an address of another node's block may be borrowed
-    withheld: tuple[IPv4Network, ...]  # the pools of which peers are told nothing
-
-
-@dataclass(frozen=True, slots=True)
-class NotYet:
-    """Nothing can be configured; whatever BIRD does now, it should go on doing."""
-
-    reason: str
-
-
-def desired(snapshot: ClusterSnapshot) -> BirdConfig | NotYet:
+def desired(snapshot: ClusterSnapshot, settings: Settings | None = None) -> BirdConfig | NotYet:
     """Decide what BIRD should do, or say what is missing."""
-    own, bgp = snapshot.own, snapshot.bgp
-    if own is None or own.ipv4 is None:
-        return NotYet(f"node {snapshot.node}: has no usable IPv4 address in etcd yet")
+    settings = settings or Settings()
+    own, bgp = _usable(snapshot.own), snapshot.bgp
+    if own is None:
+        return NotYet(
+            f"node {snapshot.node}: has no usable IPv4 address in etcd yet, and no IPv6 one"
+        )
     if bgp is None:
         return NotYet("BGPConfiguration default: cannot be read; mend it with calicoctl")
-    address = own.ipv4.ip
-    withheld = _pools(snapshot, is_withheld=True)
-    blocks = tuple(block for block in snapshot.blocks if isinstance(block, IPv4Network))
+    problems = pool_problems(snapshot.pools)
+    view = View(
+        own=own,
+        others=_others(snapshot, own, problems),
+        bgp=bgp,
+        listen_ports=snapshot.listen_ports,
+        filters=snapshot.filters,
+        settings=settings,
+        cluster_id=_cluster_id(own, problems),
+    )
+    mesh = mesh_options(view, problems)
+    families = [family_of(snapshot, own, version, problems) for version in (4, 6)]
     return BirdConfig(
-        address=address,
-        as_number=own.as_number or bgp.as_number,
-        port=bgp.listen_port,
-        peers=_mesh(address, snapshot, bgp) if bgp.is_mesh_enabled else (),
-        blocks=blocks,
-        advertised=tuple(b for b in blocks if not any(map(b.subnet_of, withheld))),
-        pools=_pools(snapshot, is_withheld=False),
-        withheld=withheld,
+        address=addresses_of(own)[0],
+        router_id=_router_id(own, settings.router_id, problems),
+        as_number=view.as_number,
+        port=view.port_of(own),
+        listens_everywhere=bgp.bind_mode != "NodeIP",
+        log_severity=_severity(own, bgp, problems),
+        ignored_interfaces=_ignored_interfaces(bgp, problems),
+        free_addresses=settings.free_addresses,
+        is_ipip_ready=settings.is_ipip_ready,
+        mesh=mesh,
+        families=tuple(family for family in families if family is not None),
+        peers=all_peers(view, snapshot.peers, mesh, problems),
+        problems=tuple(problems),
     )
 
 
-def _mesh(
-    address: IPv4Address, snapshot: ClusterSnapshot, bgp: BgpConfiguration
-) -> tuple[Peer, ...]:
-    peers = [
-        Peer(
-            address=node.ipv4.ip,
-            as_number=node.as_number or bgp.as_number,
-            # One end dials. Calico compares the addresses as text, and both ends of a session
-            # must come to the same answer: so 10.0.0.10 dials 10.0.0.9 here as well.
-            is_passive=str(node.ipv4.ip) > str(address),
+def _usable(node: Node | None) -> Node | None:
+    """Take a node's addresses that a BIRD can have; ``None`` if there are none."""
+    if node is None:
+        return None
+    ipv4 = node.ipv4 if node.ipv4 is not None and is_host_address(node.ipv4.ip) else None
+    ipv6 = node.ipv6 if node.ipv6 is not None and is_host_address(node.ipv6.ip) else None
+    if ipv4 is None and ipv6 is None:
+        return None
+    return replace(node, ipv4=ipv4, ipv6=ipv6)
+
+
+def _others(snapshot: ClusterSnapshot, own: Node, problems: list[str]) -> tuple[Node, ...]:
+    """Take the nodes with an address that no node before them has.
+
+    Two peers of one address would be one name twice in BIRD's file, which BIRD refuses whole.
+    """
+    holders = dict.fromkeys(addresses_of(own), own.name)
+    kept = []
+    for node in map(_usable, snapshot.others):
+        if node is None:
+            continue
+        taken = next((a for a in addresses_of(node) if a in holders), None)
+        if taken is None:
+            holders.update(dict.fromkeys(addresses_of(node), node.name))
+            kept.append(node)
+        else:
+            problems.append(
+                f"node {node.name}: has the address {taken} of node {holders[taken]}; "
+                "give each its own"
+            )
+    return tuple(kept)
+
+
+def _cluster_id(own: Node, problems: list[str]) -> IPv4Address | None:
+    try:
+        return cluster_id_of(own.route_reflector_cluster_id)
+    except Invalid as error:
+        problems.append(f"node {own.name}: {error}; it reflects nothing until it is")
+        return None
+
+
+def _router_id(own: Node, wanted: str, problems: list[str]) -> IPv4Address:
+    """What identifies this BIRD among all; two nodes must not have the same."""
+    if wanted not in ("", "hash"):
+        try:
+            router_id = IPv4Address(wanted)
+        except AddressValueError:
+            router_id = IPv4Address(0)
+        if int(router_id):
+            return router_id
+        problems.append(
+            f"CALICO_ROUTER_ID {wanted!r}: is neither an IPv4 address nor hash; correct it"
         )
-        for node in snapshot.others
-        if node.ipv4 is not None
+    if own.ipv4 is None or wanted == "hash":
+        return _hashed(own.name)
+    return own.ipv4.ip
+
+
+def _hashed(name: str) -> IPv4Address:
+    """Calico's way to make a router id of a name."""
+    first, *rest = hashlib.sha256(name.encode(errors="surrogatepass")).digest()[:4]
+    # No multicast address and none above them.
+    return IPv4Address(bytes((first - 32 if first > 223 else first, *rest)))
+
+
+def _severity(own: Node, bgp: BgpConfiguration, problems: list[str]) -> str:
+    severity = bgp.log_severity.lower()
+    if severity in SEVERITIES:
+        return severity
+    problems.append(
+        f"BGPConfiguration of {own.name}: logSeverityScreen {bgp.log_severity!r} is not one of "
+        f"{', '.join(SEVERITIES)}; correct it"
+    )
+    return "info"
+
+
+def _ignored_interfaces(bgp: BgpConfiguration, problems: list[str]) -> tuple[str, ...]:
+    # Without any interface no next hop would be found.
+    kept = {n for n in bgp.ignored_interfaces if is_interface_pattern(n) and n.strip("*")}
+    problems += [
+        f"BGPConfiguration default: ignoredInterfaces {name!r} can be no interface's name; "
+        "correct it"
+        for name in sorted({*bgp.ignored_interfaces} - kept)
     ]
-    return tuple(sorted(peers, key=lambda peer: peer.address))
-
-
-def _pools(snapshot: ClusterSnapshot, *, is_withheld: bool) -> tuple[IPv4Network, ...]:
-    """By address: no name of a pool may change the file. Pods keep what a disabled one gave."""
-    found = {
-        pool.cidr
-        for pool in snapshot.pools
-        if isinstance(pool.cidr, IPv4Network) and pool.disable_bgp_export == is_withheld
-    }
-    return tuple(sorted(found))
+    return tuple(sorted(kept))

@@ -1,7 +1,7 @@
 """BIRD's files as they should read, each also given to BIRD's own parser.
 
-``make golden`` rewrites them; review the difference like code. One more line in CASES and a run of
-it make a new case.
+``make golden`` rewrites them; review the difference like code. One more line in CASES, or in
+topologies.py, and a run of it make a new case.
 """
 
 import os
@@ -17,6 +17,7 @@ from route_distributor.bird.desired import BirdConfig, desired
 from route_distributor.bird.render import render
 from route_distributor.snapshot import cluster_snapshot
 from tests.cluster import NODE, a_bgp_configuration, a_node, a_pool, an_affinity, stored
+from tests.golden.topologies import TOPOLOGIES
 
 GOLDEN = Path(__file__).parent / "route_distributor"
 
@@ -70,13 +71,17 @@ CASES = {
 }
 
 
+ALL = (*CASES, *TOPOLOGIES)
+
+
 def text_of(case: str) -> str:
-    decision = desired(cluster_snapshot(NODE, stored(*CASES[case])))
+    given = TOPOLOGIES.get(case) or (cluster_snapshot(NODE, stored(*CASES[case])), None)
+    decision = desired(*given)
     assert isinstance(decision, BirdConfig)
     return render(decision)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ALL)
 def test_the_file_reads_as_expected(case):
     path = GOLDEN / f"{case}.conf"
     if os.environ.get("OCICAT_REWRITE_GOLDEN"):
@@ -85,7 +90,7 @@ def test_the_file_reads_as_expected(case):
     assert text_of(case) == path.read_text()
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ALL)
 def test_bird_accepts_the_file(case):
     done = subprocess.run(
         ["bird", "-p", "-c", GOLDEN / f"{case}.conf"], capture_output=True, text=True, check=False
@@ -95,7 +100,8 @@ def test_bird_accepts_the_file(case):
 
 
 def test_every_expected_file_belongs_to_a_case():
-    assert {path.stem for path in GOLDEN.iterdir()} == set(CASES)
+    assert {path.stem for path in GOLDEN.iterdir()} == set(ALL)
+    assert len(ALL) == len(CASES) + len(TOPOLOGIES)
 
 
 async def test_what_bird_accepts_becomes_its_file(tmp_path):

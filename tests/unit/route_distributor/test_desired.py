@@ -1,10 +1,10 @@
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 import pytest
 
 from datamodel.pool import Pool
 from datastore import codec, keys
-from route_distributor.bird.desired import BirdConfig, NotYet, Peer, desired
+from route_distributor.bird.desired import BirdConfig, NotYet, desired
 from route_distributor.snapshot import cluster_snapshot
 from tests.cluster import (
     NODE,
@@ -37,7 +37,7 @@ def a_config(*pairs) -> BirdConfig:
 @pytest.mark.parametrize("own", [(), (a_node(NODE),), (a_node(NODE, "127.0.0.1"),)])
 def test_without_an_address_of_our_own_nothing_is_configured(own):
     assert decide(*own, a_node("node-2", "10.0.0.12")) == NotYet(
-        "node node-1: has no usable IPv4 address in etcd yet"
+        "node node-1: has no usable IPv4 address in etcd yet, and no IPv6 one"
     )
 
 
@@ -52,10 +52,10 @@ def test_every_other_node_with_an_address_is_a_peer():
         a_node("node-4"),
     )
 
-    assert config.peers == (
-        Peer(ip_address("10.0.0.12"), 64512, is_passive=True),
-        Peer(ip_address("10.0.0.13"), 64513, is_passive=True),
-    )
+    assert [(str(p.address), p.as_number, p.is_passive) for p in config.peers] == [
+        ("10.0.0.12", 64512, True),
+        ("10.0.0.13", 64513, True),
+    ]
 
 
 def test_a_node_without_an_as_number_has_the_clusters():
@@ -100,8 +100,9 @@ def test_a_pool_can_keep_its_blocks_from_being_advertised():
         a_pool("private", "10.234.0.0/16", disable_bgp_export=True),
     )
 
-    assert config.blocks == (ip_network("10.233.77.0/24"), ip_network("10.234.1.0/24"))
-    assert config.advertised == (ip_network("10.233.77.0/24"),)
+    (family,) = config.families
+    assert family.blocks == (ip_network("10.233.77.0/24"), ip_network("10.234.1.0/24"))
+    assert family.advertised == (ip_network("10.233.77.0/24"),)
 
 
 def test_borrowed_addresses_are_told_of_pools_that_peers_may_know_in_the_order_of_addresses():
@@ -112,11 +113,12 @@ def test_borrowed_addresses_are_told_of_pools_that_peers_may_know_in_the_order_o
         stored_pool(Pool("d", ip_network("fd00::/48"), 122)),
     )
 
-    assert config.pools == (ip_network("10.233.0.0/16"), ip_network("10.234.0.0/16"))
-    assert config.withheld == (ip_network("10.232.0.0/16"),)
+    (family,) = config.families
+    assert family.pools == (ip_network("10.233.0.0/16"), ip_network("10.234.0.0/16"))
+    assert family.withheld == (ip_network("10.232.0.0/16"),)
 
 
 def test_a_disabled_pool_counts_as_any_other():
     pool = Pool("a", ip_network("10.234.0.0/16"), 24, disabled=True)
 
-    assert a_config(stored_pool(pool)).pools == (pool.cidr,)
+    assert a_config(stored_pool(pool)).families[0].pools == (pool.cidr,)

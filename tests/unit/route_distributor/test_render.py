@@ -82,7 +82,7 @@ def test_of_pods_routes_peers_learn_borrowed_addresses_and_blocks_of_one(entries
 
 def is_learnt(text: str, route: IPv4Network) -> bool:
     """What ``from_kernel`` makes of a route on a pod's link."""
-    rules = text.partition("filter from_kernel {")[2].partition("\n}\n")[0]
+    rules = text.partition("filter from_kernel4 {")[2].partition("\n}\n")[0]
     for patterns, verdict in re.findall(r"if net ~ \[ (.*) \] then (accept|reject);", rules):
         if any(matches(pattern, route) for pattern in patterns.split(", ")):
             return verdict == "accept"
