@@ -9,7 +9,7 @@ from datamodel.bgp import BgpConfiguration
 from datamodel.node import Node
 from datamodel.pool import Network, Pool
 from route_distributor.bird.filters import community_of, is_plain
-from route_distributor.bird.values import Community, Family, Tunnel
+from route_distributor.bird.values import Community, Family, Tunnel, in_order
 from route_distributor.bird.view import addresses_of
 from route_distributor.snapshot import ClusterSnapshot
 
@@ -24,8 +24,8 @@ def family_of(
     if interface is None or snapshot.bgp is None:
         return None
     pools = [p for p in snapshot.pools if p.cidr.version == version and is_plain(p.cidr)]
-    withheld = _sorted(p.cidr for p in pools if p.disable_bgp_export)
-    blocks = _sorted(b for b in snapshot.blocks if b.version == version and is_plain(b))
+    withheld = in_order(p.cidr for p in pools if p.disable_bgp_export)
+    blocks = in_order(b for b in snapshot.blocks if b.version == version and is_plain(b))
     return Family(
         version=version,
         address=interface.ip,
@@ -33,7 +33,7 @@ def family_of(
         blocks=blocks,
         advertised=tuple(b for b in blocks if not any(_is_in(b, pool) for pool in withheld)),
         # Disabled ones as well: pods keep what such a pool gave them.
-        pools=_sorted(p.cidr for p in pools if not p.disable_bgp_export),
+        pools=in_order(p.cidr for p in pools if not p.disable_bgp_export),
         withheld=withheld,
         tunnels=tuple(
             sorted(
@@ -45,7 +45,7 @@ def family_of(
                 key=lambda tunnel: tunnel.cidr,
             )
         ),
-        others_program=_sorted(p.cidr for p in pools if p.vxlan_mode in _MODES or _has_mistake(p)),
+        others_program=in_order(p.cidr for p in pools if p.vxlan_mode in _MODES or _has_mistake(p)),
         services=_services(snapshot, own, version, problems),
         communities=_communities(own, snapshot.bgp, version, problems),
     )
@@ -86,7 +86,7 @@ def _services(
                 problems.append(f"BGPConfiguration default: {field} {str(cidr)!r}: {mistake}")
             else:
                 kept.add(cidr)
-    return _sorted(kept)
+    return in_order(kept)
 
 
 def _service_mistake(cidr: Network, snapshot: ClusterSnapshot, own: Node) -> str:
@@ -129,8 +129,3 @@ def _communities(
 
 def _is_in(block: Network, pool: Network) -> bool:
     return pool.prefixlen <= block.prefixlen and block.network_address in pool
-
-
-def _sorted(networks: Iterable[Network]) -> tuple[Network, ...]:
-    """By address: no name may change the file, and no order of keys."""
-    return tuple(sorted(set(networks)))

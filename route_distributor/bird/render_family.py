@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from datamodel.pool import Network
 from route_distributor.bird.render_session import option_lines, source_of
-from route_distributor.bird.values import Address, BirdConfig, Family, Options
+from route_distributor.bird.values import Address, BirdConfig, Family, Options, in_order
 
 _SCAN_S = 2  # how soon a route that somebody else deleted is put back
 _POD_LINKS = '"cali*"'
@@ -130,7 +130,7 @@ def _static(name: str, version: int, routes: list[str]) -> str:
 
 def _told(family: Family) -> str:
     v = family.version
-    own = _one_of(sorted({*_not_single(family.advertised), *family.services}))
+    own = _one_of(in_order((*_not_single(family.advertised), *family.services)))
     withheld, pools = _within(family.withheld), _within(family.pools)
     passed_on = [
         "  if is_reflected then accept;",
