@@ -38,8 +38,23 @@ def an_affinity(cidr: str, state: str = CONFIRMED, host: str = NODE) -> Pair:
     return keys.affinity(host, block), codec.encode_affinity(Affinity(host, block, state))
 
 
-def a_pool(name: str, cidr: str, *, disable_bgp_export: bool = False) -> Pair:
-    pool = Pool(name, ip_network(cidr), 24, disable_bgp_export=disable_bgp_export)
+def a_pool(
+    name: str,
+    cidr: str,
+    *,
+    disable_bgp_export: bool = False,
+    nat_outgoing: bool = False,
+    disabled: bool = False,
+) -> Pair:
+    network = ip_network(cidr)
+    pool = Pool(
+        name,
+        network,
+        24 if network.version == 4 else 122,
+        disabled=disabled,
+        nat_outgoing=nat_outgoing,
+        disable_bgp_export=disable_bgp_export,
+    )
     return keys.pool(name), codec.encode_pool(pool, STAMP)
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from bird_api.control import BirdControl
 from bird_api.reply import RECONFIGURED
 from datamodel.errors import Invalid, Unavailable
-
-CHECK_TIMEOUT_S = 10.0
+from route_distributor.process import run
 
 
 class Bird:
@@ -64,28 +63,9 @@ class Bird:
             os.fsync(file.fileno())
 
     async def _check_draft(self) -> None:
-        process = await asyncio.create_subprocess_exec(
-            "bird",
-            "-p",
-            "-c",
-            str(self._draft),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        try:
-            async with asyncio.timeout(CHECK_TIMEOUT_S):
-                output, _ = await process.communicate()
-        except TimeoutError as error:
-            raise Unavailable(
-                f"file {self._draft}: bird -p did not end within {CHECK_TIMEOUT_S:g} s"
-            ) from error
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if process.returncode != 0:
-            said = output.decode(errors="replace").strip() or f"exit status {process.returncode}"
+        ended = await run("bird", "-p", "-c", str(self._draft))
+        if ended.status:
+            said = ended.complaint or ended.output.strip() or f"exit status {ended.status}"
             raise Invalid(f"file {self._draft}: bird -p refuses it: {said}")
 
     def _configure(self) -> None:

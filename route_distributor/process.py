@@ -1,0 +1,54 @@
+"""Run a program to its end, with a deadline.
+
+Edge: child processes.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from datamodel.errors import Unavailable
+
+TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What came of a program."""
+
+    status: int
+    output: str  # stdout
+    complaint: str  # stderr
+
+
+async def run(
+    *command: str, stdin: str = "", environment: Mapping[str, str] | None = None
+) -> Ended:
+    """Run *command*; it is killed when it takes too long, or when nobody waits for it any more.
+
+    Raises:
+        OSError: it cannot be started.
+        Unavailable: it did not end in time.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment,
+    )
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            output, complaint = await process.communicate(stdin.encode())
+    except TimeoutError as error:
+        said = " ".join(command[:2])
+        raise Unavailable(f"{said}: did not end within {TIMEOUT_S:g} s") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+        status = await process.wait()
+    return Ended(
+        status,
+        output.decode(errors="replace"),
+        complaint.decode(errors="replace").strip(),
+    )
