@@ -16,12 +16,16 @@ OURS = {
     "OCICAT_DEL_TIMEOUT_S": "seconds any other CNI call may take",
     "OCICAT_BIRD_CONFIG": "file that the route distributor writes for BIRD",
     "OCICAT_BIRD_SOCKET": "BIRD's control socket",
+    "OCICAT_FREE_ADDRESSES": "what packets to free addresses of this node's blocks meet",
+    "OCICAT_ROUTES_STATUS": "file in which the route distributor says how it is doing",
+    "OCICAT_SECRETS_DIR": "directory of passwords of BGP sessions",
     "OCICAT_RECONCILE_PERIOD_S": "seconds between two reports of the node's links",
     "OCICAT_LEAK_GRACE_S": "seconds for which an address must have no link to be freed",
     "OCICAT_HISTORY_DIR": "directory of who held which address; none: no history",
     "OCICAT_HISTORY_MB": "megabytes that the history may take",
     "OCICAT_IPAMD_METRICS": "address:port where ipamd shows its metrics; empty: nowhere",
     "OCICAT_CNI_METRICS": "address:port where the CNI server shows its metrics; empty: nowhere",
+    "OCICAT_ROUTES_METRICS": "address:port of the route distributor's metrics; empty: nowhere",
     "OCICAT_LOG_LEVEL": "debug, info, warning or error",
 }
 

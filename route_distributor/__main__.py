@@ -1,6 +1,6 @@
 """The route distributor: settings, wiring, signals.
 
-Edge: environment, signals, exit status. SIGTERM ends it without touching BIRD or a route.
+Edge: environment, signals, exit status. SIGTERM ends it without touching BIRD, a rule or a route.
 """
 
 import asyncio
@@ -10,13 +10,30 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from functools import partial
 
 from datamodel.errors import OcicatError
 from datastore.mirror import Mirror
 from route_distributor.agent import Agent
 from route_distributor.bird.daemon import Bird
+from route_distributor.bird.desired import desired
+from route_distributor.bird.look import look
+from route_distributor.bird.part import BirdPart
 from route_distributor.config import Config, distributor_config
-from route_distributor.snapshot import ranges_of
+from route_distributor.decoded import Decoded
+from route_distributor.health import unreadiness
+from route_distributor.ledger import Ledger
+from route_distributor.meter import Meter
+from route_distributor.metrics import Metrics
+from route_distributor.nat.nft import Nft
+from route_distributor.nat.part import NatPart
+from route_distributor.part import Part
+from route_distributor.secrets import SecretFiles
+from route_distributor.snapshot import cluster_snapshot, ranges_of
+from route_distributor.web import WebServer, loop_check
 
 log = logging.getLogger("route_distributor")
 
@@ -35,8 +52,8 @@ def main() -> int:
 
 
 async def _serve(config: Config) -> None:
-    # `bird -p` is started as a child; gRPC's fork handlers would only get in the way, and it reads
-    # this when it is imported.
+    # `bird -p` and nft are started as children; gRPC's fork handlers would only get in the way, and
+    # it reads this when it is imported.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     from datastore.etcd import EtcdStore
 
@@ -46,18 +63,73 @@ async def _serve(config: Config) -> None:
     store = EtcdStore(config.etcd)
     ranges = ranges_of(config.node)
     mirror = Mirror(store, lambda _: ranges)
-    bird = Bird(config.bird_config, config.bird_socket)
-    agent = Agent(config.node, mirror, bird, time.monotonic)
-    log.info("started node=%s file=%s", config.node, config.bird_config)
+    secrets = SecretFiles(config.secrets_dir)
+    bird = BirdPart(
+        Bird(config.bird_config, config.bird_socket),
+        lambda snapshot, _: desired(snapshot),
+        secrets.read,
+    )
     try:
-        async with asyncio.TaskGroup() as tasks:
-            work = [tasks.create_task(mirror.run()), tasks.create_task(agent.run())]
-            await stop.wait()
-            for task in work:
-                task.cancel()
+        with closing(NatPart(Nft())) as nat, _meter(config, mirror) as meter:
+            ledger = Ledger(config.status_file, meter, time.monotonic, lambda: datetime.now(UTC))
+            # Side by side; within brackets, each needs what those before it make.
+            chains: list[list[Part]] = [[bird], [nat]]
+            see = partial(cluster_snapshot, config.node, decoded=Decoded())
+            agent = Agent(mirror, see, chains, ledger)
+            log.info("started node=%s file=%s", config.node, config.bird_config)
+            await _run_until(stop, mirror, agent, secrets)
     finally:
         await store.close()
     log.info("ended node=%s", config.node)
+
+
+async def _run_until(
+    stop: asyncio.Event, mirror: Mirror, agent: Agent, secrets: SecretFiles
+) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        work = [
+            tasks.create_task(mirror.run()),
+            tasks.create_task(agent.run()),
+            tasks.create_task(_follow(secrets, agent)),
+        ]
+        await stop.wait()
+        for task in work:
+            task.cancel()
+
+
+async def _follow(secrets: SecretFiles, agent: Agent) -> None:
+    """Have BIRD told of passwords that changed."""
+    while True:
+        await secrets.changed()
+        agent.again(BirdPart.name)
+
+
+@contextmanager
+def _meter(config: Config, mirror: Mirror) -> Iterator[Meter]:
+    """Measure, and show what is measured, if somebody wants to see it."""
+    if config.metrics is None:
+        yield Meter()
+        return
+    see = partial(look, config.bird_socket)
+    metrics = Metrics((BirdPart.name, NatPart.name), mirror, see)
+    is_loop_stuck = loop_check(asyncio.get_running_loop())
+    started = time.monotonic()
+
+    def liveness() -> str:
+        if stuck := is_loop_stuck():
+            return stuck
+        see()
+        return ""
+
+    def readiness() -> str:
+        return unreadiness(see(), time.monotonic() - started)
+
+    checks = {"/liveness": liveness, "/readiness": readiness}
+    server = WebServer(config.metrics, metrics.registry, checks)
+    try:
+        yield metrics
+    finally:
+        server.stop()
 
 
 if __name__ == "__main__":

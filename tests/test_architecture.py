@@ -61,6 +61,7 @@ EDGES = {
         "kube_api/client.py",
         "ocicatctl/lab/health.py",
         "route_distributor/__main__.py",
+        "route_distributor/web.py",
     },
     "threading": {
         "cni_plugin/dataplane.py",
@@ -68,9 +69,17 @@ EDGES = {
         "cni_plugin/parts.py",
         "cni_plugin/reporter.py",
         "cni_plugin/server.py",
+        "route_distributor/web.py",
     },
     "random": {"datastore/etcd_session.py", "datastore/store.py"},
-    "prometheus_client": {"cni_plugin/metrics.py", "ipamd/metrics.py", "ipamd/metrics_state.py"},
+    "prometheus_client": {
+        "cni_plugin/metrics.py",
+        "ipamd/metrics.py",
+        "ipamd/metrics_state.py",
+        "route_distributor/metrics.py",
+        "route_distributor/web.py",
+    },
+    "wsgiref": {"route_distributor/web.py"},
     "http": {"kube_api/client.py"},
     "ssl": {"kube_api/client.py"},
 }

@@ -114,6 +114,8 @@ class NodeSpec:
             "OCICAT_SPOOL_DIR": str(self.directory / "releases"),
             "OCICAT_BIRD_CONFIG": str(self.directory / "bird.conf"),
             "OCICAT_BIRD_SOCKET": str(self.directory / "bird.ctl"),
+            "OCICAT_ROUTES_STATUS": str(self.directory / "routes.json"),
+            "OCICAT_SECRETS_DIR": str(self.directory / "secrets"),
             "OCICAT_HISTORY_DIR": str(self.lab.directory / "history" / self.name),
             # What somebody breaks while playing is mended while he looks.
             "OCICAT_RECONCILE_PERIOD_S": "2",

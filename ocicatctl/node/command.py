@@ -1,17 +1,20 @@
 """``ocicatctl node``: the BGP sessions of the node we are on; a node that is gone.
 
-Edge: the command line and, through ``bird_api``, BIRD's control socket. ``status`` does not ask
-etcd, and ``delete`` nobody else.
+Edge: the command line, the route distributor's status file and, through ``bird_api``, BIRD's
+control socket. ``status`` does not ask etcd, and ``delete`` nobody else.
 """
 
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import click
 
 from bird_api import protocols
 from bird_api.control import BirdControl
 from bird_api.protocols import Session
+from datamodel.errors import Invalid, OcicatError
+from datamodel.routing_status import parse_routing_status
 from datastore.store import Store
 from ocicatctl import arguments
 from ocicatctl.entries import raise_for
@@ -42,13 +45,32 @@ Examples:
 )
 @arguments.socket("OCICAT_BIRD_SOCKET", "/run/ocicat/bird.ctl", "BIRD's control socket.")
 @click.option(
+    "--routes",
+    "file",
+    envvar="OCICAT_ROUTES_STATUS",
+    default="/run/ocicat/routes.json",
+    show_default=True,
+    show_envvar=True,
+    metavar="PATH",
+    help="Status file of this node's route distributor.",
+)
+@click.option(
     "-o", "--output", type=click.Choice(("table", "json")), default="table", show_default=True
 )
-def status(path: str, output: str) -> None:
-    """Show whether BIRD has a session with each peer; needs the right to use its socket."""
-    with BirdControl(path) as bird:
-        sessions = protocols.sessions(bird.command(protocols.SHOW_PROTOCOLS))
+def status(path: str, file: str, output: str) -> None:
+    """Show whether BIRD has a session with each peer; needs the right to use its socket.
+
+    Below the tables it shows what the route distributor had to leave out, and what does not work.
+    """
+    problems = "" if output == "json" else as_problems(_complaints(Path(file)))
+    try:
+        with BirdControl(path) as bird:
+            sessions = protocols.sessions(bird.command(protocols.SHOW_PROTOCOLS))
+    except OcicatError:
+        click.echo(problems, nl=False)  # they may tell why
+        raise
     click.echo(as_json(sessions) if output == "json" else as_text(sessions))
+    click.echo(problems, nl=False)
 
 
 @node.command(
@@ -82,6 +104,25 @@ def delete(name: str, is_trial: bool) -> None:
 
 def _say(text: str) -> None:
     click.echo(text, err=True)
+
+
+def _complaints(file: Path) -> tuple[str, ...]:
+    """What the route distributor complains of; nothing if it has not run since the boot."""
+    try:
+        return parse_routing_status(file.read_text()).complaints
+    except FileNotFoundError:
+        return ()
+    except (Invalid, OSError, UnicodeDecodeError) as error:
+        return (f"file {file}: {error}",)
+
+
+def as_problems(complaints: Sequence[str]) -> str:
+    """Show what is wrong, a line for each; nothing if nothing is."""
+    if not complaints:
+        return ""
+    # They may hold anything that somebody wrote into etcd.
+    lines = [f"  {''.join(c if c.isprintable() else ' ' for c in text)}\n" for text in complaints]
+    return "".join(["Problems\n", *lines])
 
 
 def as_text(sessions: Iterable[Session]) -> str:

@@ -1,6 +1,6 @@
 """Hand BIRD its file: check it, replace it, tell BIRD to read it.
 
-Edge: the file, ``bird -p``, BIRD's control socket. It decides nothing; ``agent.py`` does.
+Edge: the file, ``bird -p``, BIRD's control socket. It decides nothing; ``part.py`` does.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class Bird:
             Unavailable: the file cannot be written or checked. It is as it was.
         """
         try:
-            if await asyncio.to_thread(self._is_written, text):
+            if await self.is_written(text):
                 return False
             await asyncio.to_thread(self._write_draft, text)
             await self._check_draft()
@@ -39,6 +39,17 @@ class Bird:
         except OSError as error:
             raise Unavailable(f"file {self._config}: cannot be replaced: {error}") from error
         return True
+
+    async def is_written(self, text: str) -> bool:
+        """Tell whether *text* is what BIRD's file holds.
+
+        Raises:
+            Unavailable: the file cannot be read.
+        """
+        try:
+            return await asyncio.to_thread(self._read) == text.encode()
+        except OSError as error:
+            raise Unavailable(f"file {self._config}: cannot be read: {error}") from error
 
     async def configure(self) -> None:
         """Tell BIRD to read its file. To repeat it does no harm.
@@ -49,11 +60,11 @@ class Bird:
         """
         await asyncio.to_thread(self._configure)
 
-    def _is_written(self, text: str) -> bool:
+    def _read(self) -> bytes | None:
         try:
-            return self._config.read_bytes() == text.encode()
+            return self._config.read_bytes()
         except FileNotFoundError:
-            return False
+            return None
 
     def _write_draft(self, text: str) -> None:
         self._draft.parent.mkdir(parents=True, exist_ok=True)  # /run is empty after a boot

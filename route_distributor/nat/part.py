@@ -4,6 +4,9 @@ Story. The table is replaced as a whole by one transaction. While nobody disturb
 looked at: the kernel tells of every change of its rules and by that of foreign ones.
 """
 
+from collections.abc import Callable
+
+from datamodel.errors import Unavailable
 from kernel_api.nfnetlink import NFPROTO_INET, NftablesWatch, Table
 from route_distributor.nat.desired import Nat, desired
 from route_distributor.nat.nft import Nft
@@ -21,9 +24,12 @@ class NatPart:
 
     name = "nat"
 
-    def __init__(self, nft: Nft, watch: NftablesWatch) -> None:
+    def __init__(
+        self, nft: Nft, begin_to_listen: Callable[[], NftablesWatch] = NftablesWatch
+    ) -> None:
         self._nft = nft
-        self._watch = watch
+        self._begin_to_listen = begin_to_listen
+        self._watch: NftablesWatch | None = None
         self._written: Nat | None = None  # None: what the table holds is not known
         self._listed: frozenset[str] | None = None  # how the kernel lists what we wrote
         self._is_in_doubt = False  # somebody else may have changed the table since
@@ -50,11 +56,29 @@ class NatPart:
     async def disturbed(self) -> None:
         """Wait until somebody else may have changed the table."""
         while not self._is_in_doubt:
-            await readable(self._watch.fileno())
+            await readable(self._listening.fileno())
             self._listen()
 
+    def close(self) -> None:
+        """Listen no more; the table stays."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    @property
+    def _listening(self) -> NftablesWatch:
+        if self._watch is None:
+            try:
+                self._watch = self._begin_to_listen()
+            except OSError as error:
+                why = error.strerror or error
+                raise Unavailable(
+                    f"nftables: the kernel does not tell of it: {why}; load the module nf_tables"
+                ) from error
+        return self._watch
+
     def _listen(self) -> None:
-        heard = self._watch.heard()
+        heard = self._listening.heard()
         if heard.count(_OURS) or not heard.is_complete:
             self._is_in_doubt = True
 
@@ -76,7 +100,7 @@ class NatPart:
         await self._nft.transact(ruleset(wanted))
         self._listed = await self._nft.table()
         # One transaction was ours. If there are more, what was listed may be somebody else's.
-        heard = self._watch.heard()
+        heard = self._listening.heard()
         is_sure = heard.is_complete and heard.count(_OURS) <= 1
         self._is_in_doubt = not is_sure
         self._written = wanted if is_sure else None

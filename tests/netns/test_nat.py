@@ -5,7 +5,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -90,12 +90,8 @@ class Node:
 @contextmanager
 def nat_in(netns: str, nft: CountingNft | None = None, **watch: int) -> Iterator[Node]:
     nft = nft or CountingNft()
-    with inside(netns):
-        listening = NftablesWatch(**watch)
-    try:
-        yield Node(netns, NatPart(nft, listening), nft)
-    finally:
-        listening.close()
+    with closing(NatPart(nft, lambda: NftablesWatch(**watch))) as part:
+        yield Node(netns, part, nft)
 
 
 @pytest.fixture

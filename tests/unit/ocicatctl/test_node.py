@@ -5,7 +5,7 @@ from click.testing import CliRunner
 
 from bird_api.protocols import Session
 from ocicatctl.__main__ import ocicatctl
-from ocicatctl.node.command import as_json, as_text
+from ocicatctl.node.command import as_json, as_problems, as_text
 
 
 def a_session(address: str, state: str = "up", info: str = "Established") -> Session:
@@ -74,3 +74,42 @@ def test_a_bird_that_is_not_there_is_told_with_status_1(tmp_path):
         assert result.exit_code == 1
         assert result.stdout == ""
         assert result.stderr.startswith(f"ocicatctl: BIRD {path}: No such file or directory")
+
+
+PROBLEMS = (
+    '{"problems": ["node node-3: has the address 10.0.0.2 of node node-2; give each its own"], '
+    '"parts": {"nat": {"ok": false, "error": "table inet ocicat: nft refuses: x", '
+    '"lastApplied": null}}}'
+)
+
+
+def test_what_the_distributor_complains_of_is_shown_even_without_bird(tmp_path):
+    file = tmp_path / "routes.json"
+    file.write_text(PROBLEMS)
+
+    result = CliRunner().invoke(
+        ocicatctl, ["node", "status", "--socket", str(tmp_path / "x"), "--routes", str(file)]
+    )
+
+    assert result.exit_code == 1
+    assert result.stdout == (
+        "Problems\n"
+        "  node node-3: has the address 10.0.0.2 of node node-2; give each its own\n"
+        "  table inet ocicat: nft refuses: x\n"
+    )
+
+
+def test_a_status_file_that_cannot_be_read_is_named(tmp_path):
+    file = tmp_path / "routes.json"
+    file.write_text("{")
+
+    result = CliRunner().invoke(
+        ocicatctl, ["node", "status", "--socket", str(tmp_path / "x"), "--routes", str(file)]
+    )
+
+    assert f"file {file}: routing status: the file cannot be read; delete it" in result.stdout
+
+
+def test_a_problem_is_one_line_whatever_is_in_it():
+    assert as_problems(["a\x1b[2J\nb"]) == "Problems\n  a [2J b\n"
+    assert as_problems([]) == ""

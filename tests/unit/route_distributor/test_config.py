@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from datamodel.environment import OURS
 from datamodel.errors import Invalid
 from datastore.config import EtcdConfig
 from route_distributor.config import Config, distributor_config
@@ -13,6 +14,11 @@ def test_nothing_has_to_be_set():
         etcd=EtcdConfig(),
         bird_config=Path("/run/ocicat/bird.conf"),
         bird_socket=Path("/run/ocicat/bird.ctl"),
+        status_file=Path("/run/ocicat/routes.json"),
+        secrets_dir=Path("/etc/ocicat/secrets"),
+        router_id="",
+        free_addresses="blackhole",
+        metrics=None,
         log_level="INFO",
     )
 
@@ -24,6 +30,11 @@ def test_every_setting_is_used():
             "ETCD_ENDPOINTS": "http://10.0.0.2:2379",
             "OCICAT_BIRD_CONFIG": "/tmp/b.conf",
             "OCICAT_BIRD_SOCKET": "/tmp/b.ctl",
+            "OCICAT_ROUTES_STATUS": "/tmp/r.json",
+            "OCICAT_SECRETS_DIR": "/tmp/s",
+            "OCICAT_FREE_ADDRESSES": "unreachable",
+            "OCICAT_ROUTES_METRICS": "[::1]:9099",
+            "CALICO_ROUTER_ID": "hash",
             "OCICAT_LOG_LEVEL": "debug",
         },
         "ignored",
@@ -34,12 +45,17 @@ def test_every_setting_is_used():
         etcd=EtcdConfig(endpoints=("http://10.0.0.2:2379",)),
         bird_config=Path("/tmp/b.conf"),
         bird_socket=Path("/tmp/b.ctl"),
+        status_file=Path("/tmp/r.json"),
+        secrets_dir=Path("/tmp/s"),
+        router_id="hash",
+        free_addresses="unreachable",
+        metrics=("::1", 9099),
         log_level="DEBUG",
     )
 
 
 def test_an_empty_variable_counts_as_unset():
-    names = ("NODENAME", "OCICAT_BIRD_CONFIG", "OCICAT_BIRD_SOCKET", "OCICAT_LOG_LEVEL")
+    names = ("NODENAME", "CALICO_ROUTER_ID", *OURS)
 
     assert distributor_config(dict.fromkeys(names, ""), "a") == distributor_config({}, "a")
 
@@ -50,6 +66,11 @@ def test_every_mistake_is_named_at_once():
         "ETCD_ENDPOINTS": "10.0.0.2",
         "OCICAT_BIRD_CONFIG": "bird.conf",
         "OCICAT_BIRD_SOCKET": "bird.ctl",
+        "OCICAT_ROUTES_STATUS": "routes.json",
+        "OCICAT_SECRETS_DIR": "secrets",
+        "OCICAT_FREE_ADDRESSES": "drop",
+        "OCICAT_ROUTES_METRICS": "9099",
+        "CALICO_ROUTER_ID": "0.0.0.0",
         "OCICAT_LOG_LEVEL": "loud",
         "OCICAT_BIRD_CONFG": "/tmp/b.conf",
     }
@@ -58,3 +79,14 @@ def test_every_mistake_is_named_at_once():
         distributor_config(environment, "a")
 
     assert [name for name in environment if name not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1", "hash", "1.2.3.4"])
+def test_a_router_id_is_an_address_or_hash(text):
+    assert distributor_config({"CALICO_ROUTER_ID": text}, "a").router_id == text
+
+
+@pytest.mark.parametrize("text", ["Hash", "fd00::1", "0.0.0.0", "1", "10.0.0.1/24", "a b"])
+def test_what_is_no_router_id_is_refused(text):
+    with pytest.raises(Invalid, match="CALICO_ROUTER_ID"):
+        distributor_config({"CALICO_ROUTER_ID": text}, "a")
