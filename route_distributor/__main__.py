@@ -20,7 +20,7 @@ from datastore.mirror import Mirror
 from route_distributor.agent import Agent
 from route_distributor.bird.daemon import Bird
 from route_distributor.bird.desired import desired
-from route_distributor.bird.look import look
+from route_distributor.bird.look import greet, look
 from route_distributor.bird.part import BirdPart
 from route_distributor.config import Config, distributor_config
 from route_distributor.decoded import Decoded
@@ -110,19 +110,19 @@ def _meter(config: Config, mirror: Mirror) -> Iterator[Meter]:
     if config.metrics is None:
         yield Meter()
         return
-    see = partial(look, config.bird_socket)
-    metrics = Metrics((BirdPart.name, NatPart.name), mirror, see)
+    metrics = Metrics((BirdPart.name, NatPart.name), mirror, partial(look, config.bird_socket))
     is_loop_stuck = loop_check(asyncio.get_running_loop())
     started = time.monotonic()
 
     def liveness() -> str:
         if stuck := is_loop_stuck():
             return stuck
-        see()
+        greet(config.bird_socket)
         return ""
 
     def readiness() -> str:
-        return unreadiness(see(), time.monotonic() - started)
+        seen = look(config.bird_socket, at_routes=False)
+        return unreadiness(seen, time.monotonic() - started)
 
     checks = {"/liveness": liveness, "/readiness": readiness}
     server = WebServer(config.metrics, metrics.registry, checks)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bird_api.channels import SHOW_ALL, SHOW_STATUS, Seen, channels, is_recovering
 from bird_api.control import BirdControl
+from bird_api.protocols import SHOW_PROTOCOLS
 
 TIMEOUT_S = 2.0  # for each answer; Prometheus waits 10 in all
 
@@ -16,8 +17,18 @@ TIMEOUT_S = 2.0  # for each answer; Prometheus waits 10 in all
 Look = Callable[[], Seen]
 
 
-def look(socket: Path) -> Seen:
-    """Ask BIRD.
+def greet(socket: Path) -> None:
+    """Make sure that BIRD answers.
+
+    Raises:
+        Unavailable: it does not, in time.
+    """
+    with BirdControl(str(socket), TIMEOUT_S) as bird:
+        bird.command(SHOW_STATUS)
+
+
+def look(socket: Path, *, at_routes: bool = True) -> Seen:
+    """Ask BIRD for its sessions and, if that is wanted, for how many routes they exchange.
 
     Raises:
         Unavailable: it does not answer in time.
@@ -25,5 +36,5 @@ def look(socket: Path) -> Seen:
     """
     with BirdControl(str(socket), TIMEOUT_S) as bird:
         status = bird.command(SHOW_STATUS)
-        found, up = channels(bird.command(SHOW_ALL))
+        found, up = channels(bird.command(SHOW_ALL if at_routes else SHOW_PROTOCOLS))
     return Seen(tuple(found), tuple(up), is_recovering(status))

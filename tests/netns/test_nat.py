@@ -263,6 +263,27 @@ def test_our_own_change_is_no_disturbance_and_the_same_again_asks_nobody(node):
     assert node.nft.calls == calls
 
 
+CLUSTERS = (
+    (),
+    (POOL,),
+    (POOL, IPV6_POOL),
+    (IPV6_POOL, a_pool("more", "10.99.0.0/16")),
+    (a_pool("one", "10.0.0.0/9", nat_outgoing=True), a_pool("two", "10.128.0.0/9")),
+)
+
+
+@pytest.mark.parametrize("last", CLUSTERS, ids=range(len(CLUSTERS)))
+def test_the_table_is_that_of_the_last_snapshot_whatever_came_before(node, last):
+    for cluster in (*CLUSTERS, *reversed(CLUSTERS)):
+        node.apply(*cluster)
+    node.apply(*last)
+    after = node.nft_list("ruleset")
+
+    with namespaces("other") as (name,), nat_in(name) as other:
+        other.apply(*last)
+        assert other.nft_list("ruleset") == after
+
+
 DAMAGE = {
     "an element": "delete element inet ocicat pools4 { 10.233.0.0/16 }",
     "an element too many": "add element inet ocicat pools4 { 192.0.2.0/24 }",

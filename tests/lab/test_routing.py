@@ -1,0 +1,109 @@
+"""The route distributor of a whole node: NAT, health, metrics, what it complains of."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from datastore import keys
+from ocicatctl.lab import daemons, etcd, show, system
+from ocicatctl.lab.spec import GATEWAY
+from tests.netns.namespaces import inside
+
+PORT = 9099
+TABLE = ("nft", "list", "table", "inet", "ocicat")
+
+
+@pytest.fixture
+def measured(lab, node):
+    """A node whose distributor serves metrics and health."""
+    restart(node, OCICAT_ROUTES_METRICS=f"127.0.0.1:{PORT}")
+    system.wait_until(lambda: get(node, "/readiness")[0] == 200, "readiness", 30)
+    yield node
+    restart(node)
+
+
+def restart(node, **settings):
+    daemons.kill(node, "route-distributor")
+    daemons.start(node, "route-distributor", settings=settings)
+
+
+def get(node, path):
+    try:
+        with (
+            inside(node.namespace),
+            urllib.request.urlopen(f"http://127.0.0.1:{PORT}{path}", timeout=10) as answer,
+        ):
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except urllib.error.URLError as error:
+        return 0, str(error)
+
+
+def metric(node, name):
+    lines = get(node, "/metrics")[1].splitlines()
+    return next(float(line.split()[-1]) for line in lines if line.startswith(f"{name} "))
+
+
+def table(node):
+    return system.run(*TABLE, namespace=node.namespace, check=False).stdout
+
+
+def test_a_pod_reaches_the_world_under_its_nodes_address(lab, node):
+    pod = lab.add_pod(node, "web")
+
+    # The gateway has no route to any pod.
+    system.run("ping", "-n", "-c1", "-W2", str(GATEWAY.ip), namespace=pod.namespace)
+
+
+def test_what_somebody_does_to_our_rules_is_undone_and_counted(measured):
+    before = table(measured)
+    assert "masquerade" in before
+    healed = metric(measured, 'ocicat_routes_healed_total{part="nat"}')
+
+    system.run("nft", "flush", "ruleset", namespace=measured.namespace)
+    started = time.monotonic()
+    system.wait_until(lambda: table(measured) == before, "the table", 10)
+
+    assert time.monotonic() - started < 3  # the machine may be busy
+    system.wait_until(
+        lambda: metric(measured, 'ocicat_routes_healed_total{part="nat"}') > healed, "count", 5
+    )
+
+
+def test_health_follows_bird(lab, measured):
+    assert get(measured, "/liveness") == (200, "ok\n")
+    assert metric(measured, 'ocicat_routes_sessions{state="established"}') == 2
+    assert metric(measured, 'ocicat_routes_prefixes{direction="in",family="ipv4"}') >= 2
+
+    daemons.kill(measured, "bird")
+
+    for path in ("/liveness", "/readiness"):
+        status, why = get(measured, path)
+        assert status == 503
+        assert "is bird running" in why
+    assert metric(measured, "ocicat_routes_bird_up") == 0
+    daemons.start(measured, "bird")
+    system.wait_until(lambda: get(measured, "/readiness")[0] == 200, "readiness", 30)
+
+
+def test_an_object_that_cannot_be_read_is_named_by_node_status_until_it_is_gone(lab, node):
+    key = keys.node("broken")
+    etcd.etcdctl(lab.spec, "put", key, "{")
+
+    system.wait_until(lambda: "broken" in show.ctl(node, "node", "status"), "the problem", 10)
+    text = show.ctl(node, "node", "status")
+    etcd.etcdctl(lab.spec, "del", key)
+
+    assert text.partition("Problems\n")[2].strip().startswith(key)
+    system.wait_until(
+        lambda: "Problems" not in show.ctl(node, "node", "status"), "its disappearance", 10
+    )
+    status = json.loads((node.directory / "routes.json").read_text())
+    assert status["problems"] == []
+    assert status["parts"]["nat"]["ok"]
+    assert status["parts"]["bird"]["ok"]
