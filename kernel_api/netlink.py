@@ -211,16 +211,18 @@ class Message:
     flags: int
     sequence: int
     payload: bytes
+    port: int = 0  # of an announcement: whose socket asked for the change; 0: the kernel's own
 
 
 def messages_of(data: bytes) -> Iterator[Message]:
     """The messages in one datagram."""
     offset = 0
     while offset < len(data):
-        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+        length, kind, flags, sequence, port = _HEADER.unpack_from(data, offset)
         if length < _HEADER.size or offset + length > len(data):
             raise OSError(errno.EBADMSG, "a netlink message was cut off")
-        yield Message(kind, flags, sequence, data[offset + _HEADER.size : offset + length])
+        payload = data[offset + _HEADER.size : offset + length]
+        yield Message(kind, flags, sequence, payload, port)
         offset += _aligned(length)
 
 
@@ -255,3 +257,38 @@ def attributes(message: bytes, offset: int) -> dict[int, bytes]:
 
 def _aligned(length: int) -> int:
     return (length + 3) & ~3
+
+
+class Announcements:
+    """What the kernel announces to some multicast groups, to be read without waiting."""
+
+    def __init__(self, *groups: int) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+        )
+        self._socket.bind((0, 0))
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ANNOUNCEMENTS_BUFFER)
+        for group in groups:
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+
+    def fileno(self) -> int:
+        """The descriptor, for those who wait for many."""
+        return self._socket.fileno()
+
+    def read(self) -> list[Message]:
+        """Take all that has come.
+
+        Raises:
+            OSError: ENOBUFS, announcements went missing because nobody took them in time. The next
+                call goes on.
+        """
+        found: list[Message] = []
+        while True:
+            try:
+                found += messages_of(self._socket.recv(BUFFER))
+            except BlockingIOError:
+                return found
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()

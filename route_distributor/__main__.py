@@ -20,6 +20,7 @@ from datastore.mirror import Mirror
 from route_distributor.agent import Agent
 from route_distributor.bird.daemon import Bird
 from route_distributor.bird.desired import desired
+from route_distributor.bird.kernel_routes import KernelRoutes
 from route_distributor.bird.look import greet, look
 from route_distributor.bird.part import BirdPart
 from route_distributor.config import Config, distributor_config
@@ -64,13 +65,18 @@ async def _serve(config: Config) -> None:
     ranges = ranges_of(config.node)
     mirror = Mirror(store, lambda _: ranges)
     secrets = SecretFiles(config.secrets_dir)
-    bird = BirdPart(
-        Bird(config.bird_config, config.bird_socket),
-        lambda snapshot, _: desired(snapshot),
-        secrets.read,
-    )
     try:
-        with closing(NatPart(Nft())) as nat, _meter(config, mirror) as meter:
+        with (
+            closing(KernelRoutes()) as routes,
+            closing(NatPart(Nft())) as nat,
+            _meter(config, mirror) as meter,
+        ):
+            bird = BirdPart(
+                Bird(config.bird_config, config.bird_socket),
+                lambda snapshot, _: desired(snapshot),
+                secrets.read,
+                routes,
+            )
             ledger = Ledger(config.status_file, meter, time.monotonic, lambda: datetime.now(UTC))
             # Side by side; within brackets, each needs what those before it make.
             chains: list[list[Part]] = [[bird], [nat]]

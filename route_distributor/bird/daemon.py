@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from bird_api.control import BirdControl
+from bird_api.protocols import SHOW_PROTOCOLS
 from bird_api.reply import RECONFIGURED
 from datamodel.errors import Invalid, Unavailable
 from route_distributor.process import run
@@ -59,6 +60,23 @@ class Bird:
             Unavailable: BIRD does not answer, or is going down. It reads the file when it starts.
         """
         await asyncio.to_thread(self._configure)
+
+    async def put_routes_back(self) -> None:
+        """Have BIRD look at the kernel's routes now instead of at its next scan.
+
+        Raises:
+            Unavailable: BIRD does not answer.
+            Invalid: it answers in a way that we do not know.
+        """
+        await asyncio.to_thread(self._put_routes_back)
+
+    def _put_routes_back(self) -> None:
+        with BirdControl(str(self._socket)) as control:
+            # BIRD's table of protocols: name, kind, table, state.
+            rows = [reply.text.split() for reply in control.command(SHOW_PROTOCOLS)]
+            for name in (row[0] for row in rows if row[1:2] == ["Kernel"] and row[3:4] == ["up"]):
+                # It has nothing to import again, since it learns: so it scans.
+                control.command(f"reload in {name}")
 
     def _read(self) -> bytes | None:
         try:

@@ -1,10 +1,12 @@
 """BIRD as a part of routing: what it should do, as text, and told to it.
 
 Story. The same text is neither written nor told again, and a text that BIRD refused is not tried
-again: pods come and go without BIRD hearing of it.
+again: pods come and go without BIRD hearing of it. Routes that somebody deletes BIRD itself puts
+back, and sooner if it is told to look.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -32,6 +34,18 @@ class Bird(Protocol):
 
     async def configure(self) -> None: ...
 
+    async def put_routes_back(self) -> None: ...
+
+
+class Routes(Protocol):
+    """What the part needs of ``route_distributor.bird.kernel_routes.KernelRoutes``."""
+
+    def are_missing(self) -> bool: ...
+
+    async def disturbed(self) -> None: ...
+
+    async def put_back(self) -> int: ...
+
 
 class BirdPart:
     """Keeps BIRD's configuration at what the cluster wants."""
@@ -43,10 +57,12 @@ class BirdPart:
         bird: Bird,
         decide: Callable[[ClusterSnapshot, Secrets], BirdConfig | NotYet],
         secrets: Callable[[], Secrets],
+        routes: Routes,
         look_s: float = LOOK_S,
     ) -> None:
         """Have *bird* do what *decide* says; *secrets* reads the passwords, and may block."""
         self._bird = bird
+        self._routes = routes
         self._decide = decide
         self._secrets = secrets
         self._look_s = look_s
@@ -55,7 +71,9 @@ class BirdPart:
         self._refused: tuple[str, str] | None = None  # a text, and why BIRD does not want it
 
     async def apply(self, snapshot: ClusterSnapshot) -> Applied:
-        """Have BIRD do what *snapshot* wants. ``changed`` counts reconfigurations.
+        """Have BIRD do what *snapshot* wants.
+
+        ``changed`` counts reconfigurations, and routes that were put back.
 
         Raises:
             Unavailable: BIRD does not answer, or its file cannot be written or checked.
@@ -69,12 +87,19 @@ class BirdPart:
             problems = (decision.reason,)
         if self._wanted is None:
             return Applied(problems=problems)
-        return Applied(await self._configure(self._wanted), problems)
+        changed = await self._configure(self._wanted)
+        if self._routes.are_missing():
+            await self._bird.put_routes_back()
+            changed += await self._routes.put_back()
+        return Applied(changed, problems)
 
     async def disturbed(self) -> None:
-        """Wait until somebody has changed BIRD's file."""
+        """Wait until somebody has deleted a route of BIRD's, or changed its file."""
         while True:
-            await asyncio.sleep(self._look_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._look_s):
+                    await self._routes.disturbed()
+                return
             if self._told is not None and not await self._bird.is_written(self._told):
                 return
 

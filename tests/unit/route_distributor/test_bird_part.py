@@ -29,7 +29,7 @@ class FakeBird:
         self.running = ""  # what BIRD does
         self.is_up = True
         self.refuses = "\0"  # any text that this is a part of
-        self.writes = self.checks = self.configures = 0
+        self.writes = self.checks = self.configures = self.scans = 0
 
     async def is_written(self, text):
         return text == self.file
@@ -50,9 +50,39 @@ class FakeBird:
         self.configures += 1
         self.running = self.file
 
+    async def put_routes_back(self):
+        self.scans += 1
 
-def a_part(bird, secrets=dict, decide=lambda snapshot, _: desired(snapshot)) -> BirdPart:
-    return BirdPart(bird, decide, secrets, look_s=0.01)
+
+class FakeRoutes:
+    """Routes of which somebody deletes some."""
+
+    def __init__(self):
+        self.missing = 0
+        self._deleted = asyncio.Event()
+
+    def delete(self, count):
+        self.missing += count
+        self._deleted.set()
+
+    def are_missing(self):
+        return bool(self.missing)
+
+    async def disturbed(self):
+        await self._deleted.wait()
+
+    async def put_back(self):
+        self._deleted.clear()
+        count, self.missing = self.missing, 0
+        return count
+
+
+def plainly(snapshot, _):
+    return desired(snapshot)
+
+
+def a_part(bird, secrets=dict, decide=plainly, routes=None) -> BirdPart:
+    return BirdPart(bird, decide, secrets, routes or FakeRoutes(), look_s=0.01)
 
 
 async def test_what_etcd_says_is_what_bird_does():
@@ -173,6 +203,19 @@ async def test_a_file_that_somebody_changed_is_a_disturbance_and_is_put_back():
     assert await part.apply(seen(OWN)) == Applied(1)
 
     assert bird.file == bird.running == before
+
+
+async def test_routes_that_somebody_deleted_are_put_back_and_counted_without_a_reconfiguration():
+    bird, routes = FakeBird(), FakeRoutes()
+    part = a_part(bird, routes=routes)
+    await part.apply(seen(OWN))
+    routes.delete(3)
+
+    await asyncio.wait_for(part.disturbed(), 5)
+    assert await part.apply(seen(OWN)) == Applied(3)
+    assert await part.apply(seen(OWN)) == Applied(0)
+
+    assert (bird.configures, bird.scans) == (1, 1)
 
 
 async def test_passwords_are_read_anew_each_time():

@@ -1,0 +1,89 @@
+"""Notices when somebody else deletes a route that BIRD has put into the kernel.
+
+Edge: netlink. The kernel tells of every route with the socket that asked for the change: what that
+of BIRD deletes, BIRD does not want any more.
+"""
+
+import asyncio
+import contextlib
+import struct
+
+from kernel_api.netlink import Announcements, Message, attributes
+from route_distributor.readable import readable
+
+GROUPS = (7, 11)  # RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE
+RTM_NEWROUTE = 24
+RTM_DELROUTE = 25
+RTPROT_BIRD = 12
+RTA_DST = 1
+RTA_PRIORITY = 6
+
+PATIENCE_S = 0.5  # BIRD takes milliseconds to put its routes back
+
+_ROUTE = struct.Struct("=8BI")  # family, prefix length, source's, tos, table, protocol, …
+
+_Key = tuple[int, int, int, bytes, bytes]  # family, prefix length, table, destination, metric
+
+
+class KernelRoutes:
+    """BIRD's routes in the network namespace that the thread is in when it makes this, for good."""
+
+    def __init__(self) -> None:
+        self._announcements = Announcements(*GROUPS)
+        self._bird: int | None = None  # the socket of BIRD; None: it has made no route so far
+        self._missing: set[_Key] = set()  # those that somebody deleted, until BIRD puts them back
+        self._has_missed = False  # there was too much to hear
+        self._put_back = 0  # since somebody last asked
+
+    def close(self) -> None:
+        """Notice nothing more."""
+        self._announcements.close()
+
+    def are_missing(self) -> bool:
+        """Tell whether somebody has deleted a route that BIRD has not put back yet."""
+        self._listen()
+        return bool(self._missing) or self._has_missed
+
+    async def disturbed(self) -> None:
+        """Wait until somebody deletes a route of BIRD's. May be cancelled."""
+        while not self.are_missing():
+            await readable(self._announcements.fileno())
+
+    async def put_back(self) -> int:
+        """Wait a moment for BIRD to put the routes back; return how many it has."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                while self._missing:
+                    await readable(self._announcements.fileno())
+                    self._listen()
+        self._missing.clear()  # BIRD has withdrawn what is left
+        self._has_missed = False
+        count, self._put_back = self._put_back, 0
+        return count
+
+    def _listen(self) -> None:
+        try:
+            messages = self._announcements.read()
+        except OSError:
+            self._has_missed = True
+            return
+        for message in messages:
+            self._take(message)
+
+    def _take(self, message: Message) -> None:
+        if message.kind not in (RTM_NEWROUTE, RTM_DELROUTE):
+            return
+        family, length, _, _, table, protocol, *_ = _ROUTE.unpack_from(message.payload)
+        if protocol != RTPROT_BIRD:
+            return
+        found = attributes(message.payload, _ROUTE.size)
+        metric = found.get(RTA_PRIORITY, b"")
+        key = (family, length, table, found.get(RTA_DST, b""), metric)
+        if message.kind == RTM_DELROUTE:
+            if message.port != self._bird:
+                self._missing.add(key)
+            return
+        self._bird = message.port
+        if key in self._missing:
+            self._missing.discard(key)
+            self._put_back += 1

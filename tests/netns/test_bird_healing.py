@@ -1,0 +1,96 @@
+"""Routes of a real BIRD that somebody deletes come back at once, and are counted."""
+
+import asyncio
+import time
+from contextlib import closing
+
+import pytest
+
+from route_distributor.bird.desired import desired
+from route_distributor.bird.kernel_routes import KernelRoutes
+from route_distributor.bird.part import BirdPart
+from route_distributor.snapshot import cluster_snapshot
+from tests.cluster import an_affinity, stored
+from tests.netns.namespaces import inside
+from tests.netns.test_bird import BLOCKS, eventually, ip, joined, start
+
+FAR = "10.233.88.0/24 via 10.0.0.12 dev eth0 proto bird"
+OWN = "blackhole 10.233.77.0/24 proto bird"
+
+
+class Healed:
+    """The first of two nodes, with BIRD's part as the distributor runs it."""
+
+    def __init__(self, one, two, routes) -> None:
+        self.one, self.two = one, two
+        self.part = BirdPart(one.bird, lambda snapshot, _: desired(snapshot), dict, routes)
+        own = an_affinity(BLOCKS[one.name], host=one.name)
+        self.snapshot = cluster_snapshot(one.name, stored(*one.cluster, own))
+        self.routes = routes
+
+    def apply(self) -> int:
+        return asyncio.run(self.part.apply(self.snapshot)).changed
+
+    def heal(self) -> int:
+        async def work() -> int:
+            async with asyncio.timeout(5):
+                await self.part.disturbed()
+            return (await self.part.apply(self.snapshot)).changed
+
+        return asyncio.run(work())
+
+
+@pytest.fixture
+def healed(tmp_path):
+    with joined(tmp_path, "node-1", "node-2") as (one, two):
+        with inside(one.netns):
+            routes = KernelRoutes()
+        with closing(routes):
+            start(one, two)
+            eventually(lambda: {FAR, OWN} <= set(one.routes))
+            made = Healed(one, two, routes)
+            made.apply()
+            yield made
+
+
+def test_a_route_that_somebody_deletes_is_back_before_bird_would_have_looked(healed):
+    ip("-n", healed.one.netns, "route", "del", "10.233.88.0/24")
+    started = time.monotonic()
+
+    assert healed.heal() == 1
+
+    assert FAR in healed.one.routes
+    assert time.monotonic() - started < 1
+    assert not healed.routes.are_missing()
+
+
+def test_all_routes_at_once_are_back_and_each_is_counted(healed):
+    ip("-n", healed.one.netns, "route", "flush", "proto", "bird")
+
+    assert healed.heal() == 2
+
+    assert {FAR, OWN} <= set(healed.one.routes)
+
+
+def test_what_bird_itself_withdraws_and_routes_of_others_are_no_disturbance(healed):
+    one, two = healed.one, healed.two
+    two.configure(an_affinity("10.233.99.0/24", host=two.name))
+    eventually(lambda: any("10.233.99.0/24" in route for route in one.routes))
+    link = one.add_pod("10.233.77.2")
+
+    two.configure()
+    ip("-n", one.netns, "link", "del", link)
+    ip("-n", one.netns, "route", "add", "192.0.2.0/24", "via", "10.0.0.12")
+    ip("-n", one.netns, "route", "del", "192.0.2.0/24")
+    eventually(lambda: not any("10.233.99.0/24" in route for route in one.routes))
+
+    assert not healed.routes.are_missing()
+
+
+def test_sessions_are_not_touched_by_it(healed):
+    before = healed.one.up_since
+    ip("-n", healed.one.netns, "route", "flush", "proto", "bird")
+
+    healed.heal()
+
+    assert healed.one.up_since == pytest.approx(before, abs=0.01)
