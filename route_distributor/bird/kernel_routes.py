@@ -33,7 +33,7 @@ class KernelRoutes:
         self._bird: int | None = None  # the socket of BIRD; None: it has made no route so far
         self._missing: set[_Key] = set()  # those that somebody deleted, until BIRD puts them back
         self._has_missed = False  # there was too much to hear
-        self._put_back = 0  # since somebody last asked
+        self._put_back = 0  # how many, since somebody last asked
 
     def close(self) -> None:
         """Notice nothing more."""
@@ -45,12 +45,16 @@ class KernelRoutes:
         return bool(self._missing) or self._has_missed
 
     async def disturbed(self) -> None:
-        """Wait until somebody deletes a route of BIRD's. May be cancelled."""
-        while not self.are_missing():
+        """Wait until somebody has deleted a route of BIRD's. May be cancelled."""
+        while not (self.are_missing() or self._put_back):
             await readable(self._announcements.fileno())
 
     async def put_back(self) -> int:
-        """Wait a moment for BIRD to put the routes back; return how many it has."""
+        """Wait a moment for BIRD to put back what is missing.
+
+        Returns:
+            How many routes it has put back since this was last called.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_S):
                 while self._missing:

@@ -90,7 +90,7 @@ class BirdPart:
         changed = await self._configure(self._wanted)
         if self._routes.are_missing():
             await self._bird.put_routes_back()
-            changed += await self._routes.put_back()
+        changed += await self._routes.put_back()
         return Applied(changed, problems)
 
     async def disturbed(self) -> None:

@@ -67,6 +67,13 @@ def test_a_route_that_somebody_deletes_is_back_before_bird_would_have_looked(
     assert not healed.routes.are_missing()
 
 
+def test_a_route_that_bird_was_the_first_to_put_back_is_counted_as_well(healed):
+    ip("-n", healed.one.netns, "route", "del", "10.233.88.0/24")
+    eventually(lambda: FAR in healed.one.routes)
+
+    assert healed.heal() == 1
+
+
 def test_all_routes_at_once_are_back_and_each_is_counted(healed):
     ip("-n", healed.one.netns, "route", "flush", "proto", "bird")
 
