@@ -87,11 +87,12 @@ class BirdPart:
             problems = (decision.reason,)
         if self._wanted is None:
             return Applied(problems=problems)
-        changed = await self._configure(self._wanted)
-        if self._routes.are_missing():
-            await self._bird.put_routes_back()
-        changed += await self._routes.put_back()
-        return Applied(changed, problems)
+        try:
+            changed = await self._configure(self._wanted)
+        except Invalid:
+            await self._put_routes_back()  # of what BIRD goes on with
+            raise
+        return Applied(changed + await self._put_routes_back(), problems)
 
     async def disturbed(self) -> None:
         """Wait until somebody has deleted a route of BIRD's, or changed its file."""
@@ -102,6 +103,11 @@ class BirdPart:
                 return
             if self._told is not None and not await self._bird.is_written(self._told):
                 return
+
+    async def _put_routes_back(self) -> int:
+        if self._routes.are_missing():
+            await self._bird.put_routes_back()
+        return await self._routes.put_back()
 
     async def _configure(self, config: BirdConfig) -> int:
         text = render(config)

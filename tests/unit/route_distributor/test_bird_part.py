@@ -219,6 +219,21 @@ async def test_routes_that_somebody_deleted_are_put_back_and_counted_without_a_r
     assert (bird.configures, bird.scans) == (1, 1)
 
 
+async def test_routes_are_put_back_even_while_bird_refuses_a_text():
+    bird, routes = FakeBird(), FakeRoutes()
+    part = a_part(bird, routes=routes)
+    await part.apply(seen(OWN))
+    bird.refuses = "10.233.77.0/24"
+    routes.delete(1)
+
+    for _ in range(2):
+        with pytest.raises(Invalid):
+            await part.apply(seen(OWN, BLOCK))
+
+    assert bird.scans == 1
+    assert not routes.are_missing()
+
+
 async def test_passwords_are_read_anew_each_time():
     files = {}
     told = []
