@@ -19,10 +19,10 @@ from datamodel.errors import OcicatError
 from datastore.mirror import Mirror
 from route_distributor.agent import Agent
 from route_distributor.bird.daemon import Bird
-from route_distributor.bird.desired import desired
+from route_distributor.bird.desired import BirdConfig, NotYet, Settings, desired
 from route_distributor.bird.kernel_routes import KernelRoutes
 from route_distributor.bird.look import greet, look
-from route_distributor.bird.part import BirdPart
+from route_distributor.bird.part import BirdPart, Secrets
 from route_distributor.config import Config, distributor_config
 from route_distributor.decoded import Decoded
 from route_distributor.health import unreadiness
@@ -33,10 +33,12 @@ from route_distributor.nat.nft import Nft
 from route_distributor.nat.part import NatPart
 from route_distributor.part import Part
 from route_distributor.secrets import SecretFiles
-from route_distributor.snapshot import cluster_snapshot, ranges_of
+from route_distributor.snapshot import ClusterSnapshot, cluster_snapshot, ranges_of
 from route_distributor.web import WebServer, loop_check
 
 log = logging.getLogger("route_distributor")
+
+TUNL0 = "tunl0"  # Calico's name, and the kernel's, of the device of IPIP
 
 
 def main() -> int:
@@ -73,7 +75,7 @@ async def _serve(config: Config) -> None:
         ):
             bird = BirdPart(
                 Bird(config.bird_config, config.bird_socket),
-                lambda snapshot, _: desired(snapshot),
+                partial(_desired, config),
                 secrets.read,
                 routes,
             )
@@ -87,6 +89,18 @@ async def _serve(config: Config) -> None:
     finally:
         await store.close()
     log.info("ended node=%s", config.node)
+
+
+def _desired(config: Config, snapshot: ClusterSnapshot, secrets: Secrets) -> BirdConfig | NotYet:
+    return desired(
+        snapshot,
+        Settings(
+            secrets=secrets,
+            router_id=config.router_id,
+            free_addresses=config.free_addresses,
+            is_ipip_ready=any(name == TUNL0 for _, name in socket.if_nameindex()),
+        ),
+    )
 
 
 async def _run_until(

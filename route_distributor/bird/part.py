@@ -80,9 +80,8 @@ class BirdPart:
             Invalid: BIRD refuses the text, and goes on as it did.
         """
         decision = self._decide(snapshot, await asyncio.to_thread(self._secrets))
-        problems: tuple[str, ...] = ()
         if isinstance(decision, BirdConfig):
-            self._wanted = decision
+            self._wanted, problems = decision, decision.problems
         else:
             problems = (decision.reason,)
         if self._wanted is None:
