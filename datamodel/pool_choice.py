@@ -13,6 +13,7 @@ from datamodel.pool import Pool
 from datamodel.selector import parse
 
 WORKLOAD = "Workload"  # what pods need a pool to be for
+TUNNEL = "Tunnel"  # the same of tunnel devices
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from datamodel.affinity import Affinity
@@ -28,6 +29,7 @@ from datamodel.ipam_config import IpamConfig
 from datamodel.node import Node
 from datamodel.pool import Network, Pool
 from datamodel.reservation import Reservations
+from datamodel.tunnel import IPIP, VXLAN, VXLAN_V6, Tunnel
 from datastore import keys, reading
 from datastore.reading import Document as Document
 
@@ -393,6 +395,38 @@ def encode_node(node: Node, stamp: Stamp, existing: bytes | None = None) -> byte
     if node.ipv6 is not None:
         bgp["ipv6Address"] = str(node.ipv6)
     document["spec"] = {**spec, "bgp": bgp}
+    return dump(document)
+
+
+# Where a Node has the address of each of its tunnels.
+_TUNNEL_FIELDS = {
+    IPIP: ("bgp", "ipv4IPIPTunnelAddr"),
+    VXLAN: ("ipv4VXLANTunnelAddr",),
+    VXLAN_V6: ("ipv6VXLANTunnelAddr",),
+}
+
+
+def tunnel_address(node: Node, tunnel: Tunnel) -> IPv4Address | IPv6Address | None:
+    """The address that a Node says its tunnel has."""
+    found = {IPIP: node.ipip_address, VXLAN: node.vxlan_ipv4, VXLAN_V6: node.vxlan_ipv6}
+    return found[tunnel]
+
+
+def with_tunnel_address(
+    key: str, existing: bytes, tunnel: Tunnel, address: IPv4Address | IPv6Address | None
+) -> bytes:
+    """Write the address of a tunnel into a Node, or take it out; all else stays as it is."""
+    document = load(key, existing)
+    with reading.entry(key):
+        part = document["spec"] = dict(document.get("spec") or {})
+        *path, name = _TUNNEL_FIELDS[tunnel]
+        for step in path:
+            part[step] = dict(part.get(step) or {})
+            part = part[step]
+    if address is None:
+        part.pop(name, None)
+    else:
+        part[name] = str(address)
     return dump(document)
 
 

@@ -108,6 +108,7 @@ async def _work(config: Config, daemon: Daemon, prepared: asyncio.Event) -> None
         tasks.create_task(daemon.mirror.run())
         tasks.create_task(daemon.allocator.run())
         tasks.create_task(daemon.reconciler.run())
+        tasks.create_task(daemon.tunnels.run())
         tasks.create_task(daemon.history.run(daemon.store, daemon.mirror))
         tasks.create_task(registration.follow_address())
         tasks.create_task(_register_again(registration, daemon))

@@ -20,7 +20,7 @@ from datastore.store import MAX_OPERATIONS, Decision, Store, settle
 from ipamd.decision import decide
 from ipamd.facts import Facts
 from ipamd.known import owned
-from ipamd.request import Allocate, Fence, Free, Outcome, Release, Request, View
+from ipamd.request import Allocate, Fence, Free, KeepTunnel, Outcome, Release, Request, View
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +167,9 @@ class Allocator:
         return batch
 
     def _may_decide(self, request: Request) -> bool:
-        return self.is_open or not isinstance(request, Allocate) or request.is_recovery
+        if isinstance(request, Allocate):
+            return self.is_open or request.is_recovery
+        return self.is_open or not isinstance(request, KeepTunnel)
 
     async def _answer(self, batch: list[_Waiting]) -> None:
         requests = [waiting.request for waiting in batch]

@@ -27,6 +27,7 @@ def choose_block(
     version: int,
     names: tuple[str, ...] = (),
     namespace_labels: Mapping[str, str] = MappingProxyType({}),
+    use: str = WORKLOAD,
 ) -> Block:
     """Find a block with a free address in a pool that serves, claiming one if need be.
 
@@ -35,6 +36,7 @@ def choose_block(
         version: the family.
         names: pools by name or CIDR, in order of preference; none: any that select the node.
         namespace_labels: of the pod's namespace.
+        use: what the pools must be for.
 
     Raises:
         Exhausted: no pool has room for this node; the text says of each pool why.
@@ -46,6 +48,7 @@ def choose_block(
     wanted = Wanted(
         version=version,
         names=names,
+        use=use,
         namespace_labels=namespace_labels,
         node_labels=known.node.labels,
     )

@@ -14,6 +14,7 @@ from ipamd.facts import ranges_of
 from ipamd.historian import History
 from ipamd.metrics import MeteredStore, Metrics
 from ipamd.reconciler import Pace, Reconciler
+from ipamd.tunnel_keeper import TunnelKeeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Daemon:
     mirror: Mirror
     allocator: Allocator
     reconciler: Reconciler
+    tunnels: TunnelKeeper
     history: History
     metrics: Metrics
 
@@ -38,4 +40,5 @@ class Daemon:
         allocator = Allocator(metered, mirror, config.node, lambda: datetime.now(UTC))
         pace = Pace(config.reconcile_period_s, config.leak_grace_s)
         reconciler = Reconciler(metered, mirror, allocator, config.node, pace)
-        return cls(config.node, metered, mirror, allocator, reconciler, history, metrics)
+        tunnels = TunnelKeeper(mirror, allocator, config.node, reconciler.blocks)
+        return cls(config.node, metered, mirror, allocator, reconciler, tunnels, history, metrics)

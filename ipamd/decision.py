@@ -13,8 +13,20 @@ from ipamd.allocate import allocate
 from ipamd.draft import Draft, Unknown
 from ipamd.known import Known
 from ipamd.release import free, release
-from ipamd.request import Allocate, Fence, Free, Outcome, Prepare, Release, Request, Tidy, View
+from ipamd.request import (
+    Allocate,
+    Fence,
+    Free,
+    KeepTunnel,
+    Outcome,
+    Prepare,
+    Release,
+    Request,
+    Tidy,
+    View,
+)
 from ipamd.tidy import fence, prepare, tidy
+from ipamd.tunnels import keep_tunnel
 
 
 def decide(view: View, requests: Sequence[Request]) -> Decision[list[Outcome]]:
@@ -59,6 +71,8 @@ def _decide_one(draft: Draft, request: Request) -> Outcome:
             return free(draft, request)
         case Prepare():
             return prepare(draft, request)
+        case KeepTunnel():
+            return keep_tunnel(draft, request)
         case Tidy():
             return tidy(draft, request)
         case Fence():

@@ -268,6 +268,15 @@ def _taking_back(facts: _Facts, key: str, doubt: _Doubt) -> Decision[None]:
     if doubt.before is None:
         return Decision(None, Change(expect, delete=frozenset({key})))
     document, before = codec.load(key, entry.value), codec.load(key, doubt.before)
-    bgp = (before.get("spec") or {}).get("bgp") or {}
-    document["spec"] = {**(document.get("spec") or {}), "bgp": bgp}
+    spec = document.get("spec") or {}
+    ours = {k: v for k, v in _bgp(before).items() if k in _OURS}
+    others = {k: v for k, v in _bgp(document).items() if k not in _OURS}
+    document["spec"] = {**spec, "bgp": {**ours, **others}}
     return Decision(None, Change(expect, {key: codec.dump(document)}))
+
+
+_OURS = ("asNumber", "ipv4Address", "ipv6Address")  # the others may have been written meanwhile
+
+
+def _bgp(document: codec.Document) -> codec.Document:
+    return (document.get("spec") or {}).get("bgp") or {}

@@ -12,6 +12,7 @@ from datamodel.block import Address
 from datamodel.endpoint import Workload
 from datamodel.errors import OcicatError
 from datamodel.pool import Network
+from datamodel.tunnel import Tunnel
 from datastore.codec import Stamp
 from datastore.store import Entry
 
@@ -89,6 +90,13 @@ class Prepare:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepTunnel:
+    """See to it that the node has an address for the tunnel if a pool uses it, and else none."""
+
+    tunnel: Tunnel
+
+
+@dataclass(frozen=True, slots=True)
 class Tidy:
     """Mend half-claims, end cooldowns that are over, give back *surplus* blocks that are empty."""
 
@@ -131,8 +139,8 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The answer to ``Prepare``, ``Tidy`` and ``Fence``."""
+    """The answer to ``Prepare``, ``KeepTunnel``, ``Tidy`` and ``Fence``."""
 
 
-Request = Allocate | Release | Free | Prepare | Tidy | Fence
+Request = Allocate | Release | Free | Prepare | KeepTunnel | Tidy | Fence
 Outcome = Granted | Released | Done | OcicatError

@@ -291,10 +291,14 @@ def _backing(cluster: _Cluster, excuse: Excuse) -> Problems:
         for endpoint in cluster.of_kind("workloadendpoints").values()
         for network in endpoint["spec"].get("ipNetworks") or ()
     )
-    tunnels = {a for node in cluster.of_kind("nodes").values() for a in _tunnels(node["spec"])}
+    tunnels = _tunnels(cluster)
+    for address, (handle, node) in tunnels.items():
+        if address not in held or held[address].handle != handle:
+            yield f"{address}: node {node} has it as a tunnel's, but {handle} does not hold it"
     for address, what in held.items():
         is_exempt = what.handle in excuse.unwired or what.handle == WINDOWS_HANDLE
         is_exempt = is_exempt or what.facts.get("type") in UNWIRED_TYPES
+        is_exempt = is_exempt or what.facts.get("node") in excuse.leaving
         if not (is_exempt or address in listed or address in tunnels):
             yield f"{address}: is held by {what.handle}, but no endpoint or tunnel uses it"
     pools = [
@@ -312,15 +316,26 @@ def _backing(cluster: _Cluster, excuse: Excuse) -> Problems:
             yield f"{address}: is used by an endpoint, but not allocated"
 
 
-def _tunnels(spec: Document) -> Iterator[str]:
-    yield from filter(
-        None,
-        (
-            (spec.get("bgp") or {}).get("ipv4IPIPTunnelAddr"),
-            spec.get("ipv4VXLANTunnelAddr"),
-            (spec.get("wireguard") or {}).get("interfaceIPv4Address"),
-        ),
-    )
+def _tunnels(cluster: _Cluster) -> dict[str, tuple[str, str]]:
+    """The address of every tunnel: under which handle it must be held, and the node.
+
+    Of IPv6, too, though calicoctl's check does not look at it.
+    """
+    found = {}
+    for key, resource in cluster.of_kind("nodes").items():
+        node, spec = key.rpartition("/")[2], resource["spec"]
+        bgp, wireguard = spec.get("bgp") or {}, spec.get("wireguard") or {}
+        stated = {
+            "ipip": bgp.get("ipv4IPIPTunnelAddr"),
+            "vxlan": spec.get("ipv4VXLANTunnelAddr"),
+            "vxlan-v6": spec.get("ipv6VXLANTunnelAddr"),
+            "wireguard": wireguard.get("interfaceIPv4Address"),
+            "wireguard-v6": wireguard.get("interfaceIPv6Address"),
+        }
+        for kind, address in stated.items():
+            if address:
+                found[address] = (f"{kind}-tunnel-addr-{node}", node)
+    return found
 
 
 # ---- resources and the names of endpoints ------------------------------------------------------

@@ -135,7 +135,7 @@ def _of_kernel(
     """What the node's kernel says, and whether it is a proof."""
     node, kernel, made = holding.fact("node"), made_in(holding), made_at(holding)
     if attachment is None:
-        return f"it is the tunnel's of node {node}, which exists; its Calico frees it", False
+        return f"it is the tunnel's of node {node}, which exists; its ipamd frees it", False
     if kernel is None:
         return "nobody noted in which kernel its link is, if it has one; see ipam release", False
     if links is None or links.node != node:

@@ -14,22 +14,24 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
 
 import grpc
 import pytest
 
 from datamodel.pool import Pool
-from datastore import keys
+from datamodel.tunnel import IPIP
+from datastore import codec, keys
 from tests.consistency import assert_consistent
 from tests.etcd_proxy import AFTER, BEFORE, LATE, EtcdProxy, LoopThread, Strike
 from tests.etcd_server import EtcdServer
 from tests.faults.node import PACE, DirectStore, Node, handle_of
-from tests.ipam import NODE, a_foreign_block, a_store, an_allocate, an_attachment, settled
+from tests.ipam import NODE, STAMP, a_foreign_block, a_store, an_allocate, an_attachment, settled
 from tests.ipamd_process import IpamdProcess
 
 ABANDONED, REPEATED, ADDED_AGAIN, STARTED = "abandoned", "repeated", "added again", "started"
+OBEYED = "the pool's mode is obeyed"
 ADD = (ABANDONED, REPEATED)
 DEL = (ABANDONED, REPEATED, ADDED_AGAIN)
 FREE = (ABANDONED, ADDED_AGAIN)
@@ -130,6 +132,9 @@ THEIRS, _ = settled(
     node="node-2",
 )
 
+TUNNELLED = replace(SMALL, ipip_mode="Always")
+TUNNEL = IPIP.handle_id(NODE)
+
 # ---- what is done ------------------------------------------------------------------------------
 
 
@@ -143,6 +148,11 @@ def delete(node: Node) -> None:
 
 def start(node: Node) -> None:
     node.ipamd.spawn()
+
+
+def set_mode(pool: Pool) -> Callable[[Node], object]:
+    """An operator changes the pool."""
+    return lambda node: node.store.put({keys.pool(pool.name): codec.encode_pool(pool, STAMP)})
 
 
 def restart(node: Node) -> None:
@@ -223,6 +233,24 @@ SCENARIOS = [
         FREE,
         Node.reconcile,
         after_a_restart(leaked),
+    ),
+    Scenario(
+        "pool that begins to be tunnelled",
+        ("write", "check"),
+        (OBEYED,),
+        set_mode(TUNNELLED),
+        bystander,
+        STORED.values,
+        others=(TUNNEL,),
+    ),
+    Scenario(
+        "pool that ends to be tunnelled",
+        ("write", "check"),
+        (OBEYED,),
+        set_mode(SMALL),
+        bystander,
+        a_store(TUNNELLED).values,
+        others=(TUNNEL,),
     ),
     Scenario(
         "first start",
@@ -461,7 +489,25 @@ def start_again(node: Node, scenario: Scenario, deliver_late: Callable[[], bool]
     assert len(owned) == 1
 
 
-AFTERWARDS = {ABANDONED: abandon, REPEATED: repeat, ADDED_AGAIN: add_again, STARTED: start_again}
+def obey(node: Node, scenario: Scenario, deliver_late: Callable[[], bool]) -> None:
+    """ipamd is started once more, and the node has a tunnel's address if the pool wants one."""
+    node.start()
+    deliver_late()
+    content = node.store.content
+    key = keys.pool(SMALL.name)
+    is_tunnelled = IPIP.is_used_by(codec.decode_pool(key, content[key]))
+    address = codec.decode_node(keys.node(NODE), content[keys.node(NODE)]).ipip_address
+    assert (address is not None) == is_tunnelled
+    assert (keys.handle(TUNNEL) in content) == is_tunnelled
+
+
+AFTERWARDS = {
+    ABANDONED: abandon,
+    REPEATED: repeat,
+    ADDED_AGAIN: add_again,
+    STARTED: start_again,
+    OBEYED: obey,
+}
 
 
 def go_on(node: Node) -> None:

@@ -188,20 +188,21 @@ class IpamMachine(RuleBasedStateMachine):
         seed=st.integers(0, 1 << 16),
         cidr=st.sampled_from(("10.0.0.0/28", "10.0.0.0/29", "10.0.0.0/27")),
         size=st.sampled_from((30, 30, 29)),
+        mode=st.sampled_from(("Never", "Never", "Always")),
     )
-    def make_cluster(self, seed: int, cidr: str, size: int):
+    def make_cluster(self, seed: int, cidr: str, size: int, mode: str):
         self.random = Random(seed)
-        self.run(self._make_cluster(cidr, size), 1.0)
+        self.run(self._make_cluster(cidr, size, mode), 1.0)
 
-    async def _make_cluster(self, cidr: str, size: int) -> None:
+    async def _make_cluster(self, cidr: str, size: int, mode: str) -> None:
         await self.site.empty()
         self.wire = Wire(self.random, PAUSES_S)
         self.wire.counts = self.counts
         self.inner = self.site.make_store()
         self.world = World(self.inner, self.now, self.counts)
-        first = a_pool("pool-a", cidr, block_size=size)
+        first = a_pool("pool-a", cidr, block_size=size, ipip_mode=mode)
         self.spare = a_pool("pool-b", "10.0.1.0/29", block_size=30)
-        six = Pool("pool-six", IPv6Network("fd00::/125"), 127)
+        six = Pool("pool-six", IPv6Network("fd00::/125"), 127, vxlan_mode=mode)
         values = {
             keys.IPAM_CONFIG: CONFIG,
             keys.CLUSTER_INFORMATION: codec.encode_cluster_information("0" * 32, STAMP),
@@ -387,6 +388,17 @@ class IpamMachine(RuleBasedStateMachine):
             self._edit(keys.pool(name), codec.encode_pool(self.spare, STAMP))
         else:
             self._change_pool(name, {"disabled": disabled, "nodeSelector": selector})
+
+    @rule(
+        name=st.sampled_from(("pool-a", "pool-b", "pool-six")),
+        ipip=st.sampled_from(("Never", "Never", "Always")),
+        vxlan=st.sampled_from(("Never", "CrossSubnet")),
+        then_s=short,
+    )
+    def tunnel_pool(self, name: str, ipip: str, vxlan: str, then_s: float):
+        """What goes to a pool's addresses shall go through tunnels, or no longer."""
+        self._change_pool(name, {"ipipMode": ipip, "vxlanMode": vxlan})
+        self.run(_nothing(), then_s)
 
     def _change_pool(self, name: str, fields: dict[str, Any]) -> None:
         key = keys.pool(name)
@@ -826,7 +838,7 @@ class IpamMachine(RuleBasedStateMachine):
             if slot.is_lent
             for attachment in slot.attachments
         } | {handle for handle in world.unwired if handle.startswith("calico.")}
-        held = {h: a for h, a in world.held().items() if not h.startswith("calico.")}
+        held = {h: a for h, a in world.held().items() if not _is_no_containers(h)}
         used = {
             link.attachment.handle_id: set(link.addresses)
             for machine in world.machines
@@ -857,7 +869,7 @@ class IpamMachine(RuleBasedStateMachine):
         for pool in self.world.pools:
             key = keys.pool(pool.name)
             document = codec.load(key, self.world.entries[key].value)
-            document["spec"] = {**document["spec"], "disabled": False, "nodeSelector": "all()"}
+            document["spec"] = {**document["spec"], **_FOR_PODS_ALONE}
             changes[key] = codec.dump(document)
         gone = frozenset(self.world.below(keys.RESERVATIONS))
         await self.inner.commit(Change(put=changes, delete=gone))
@@ -933,6 +945,19 @@ class IpamMachine(RuleBasedStateMachine):
         for client in self.clients:
             await client.close()
         await self.inner.close()
+
+
+_FOR_PODS_ALONE = {
+    "disabled": False,
+    "nodeSelector": "all()",
+    "ipipMode": "Never",
+    "vxlanMode": "Never",
+}
+
+
+def _is_no_containers(handle: str) -> bool:
+    """Whether a handle is one of the Calico's pods, or of a node's tunnel."""
+    return handle.startswith("calico.") or "-tunnel-addr-" in handle
 
 
 async def _nothing() -> None:

@@ -28,6 +28,7 @@ from ipamd.facts import ranges_of
 from ipamd.reconciler import Pace, Reconciler
 from ipamd.registration import Registration
 from ipamd.request import Allocate, Granted, Link, Outcome, Prepare, Release, Request
+from ipamd.tunnel_keeper import TunnelKeeper
 from tests.model.faulty_store import FaultyStore
 from tests.model.kernel import MAC, Machine
 from tests.model.kernel import Link as KernelLink
@@ -81,6 +82,7 @@ class Ipamd:
         self.mirror = Mirror(store, ranges_of(name))
         self.allocator = Allocator(store, self.mirror, name, clock)
         self.reconciler = Reconciler(store, self.mirror, self.allocator, name, PACE, clock)
+        self.tunnels = TunnelKeeper(self.mirror, self.allocator, name, self.reconciler.blocks)
         self._registration = Registration(store, _config(name), _no_detection)
         self._calls: set[asyncio.Task[Outcome]] = set()
         self.is_alive = True
@@ -93,6 +95,7 @@ class Ipamd:
             tasks.create_task(self.mirror.run())
             tasks.create_task(self.allocator.run())
             tasks.create_task(self.reconciler.run())
+            tasks.create_task(self.tunnels.run())
             tasks.create_task(self._register_again())
             with contextlib.suppress(Exhausted):
                 await _until_done(lambda: self.allocator.submit(Prepare(), timeout_s=60))

@@ -23,7 +23,7 @@ from tests.virtual_time import VirtualTimeLoop
 
 SOAK = os.environ.get("OCICAT_MODEL_EXAMPLES")  # so many, of random seeds
 STEPS = 50
-EVENTS = {"granted", "claimed", "borrowed", "restored", "nodes deleted"}
+EVENTS = {"granted", "claimed", "borrowed", "restored", "nodes deleted", "tunnels"}
 
 
 class InMemory:

@@ -161,7 +161,9 @@ class World:
             if is_others and handle not in self.refused:
                 self.fail(f"{address} is given to {handle}, but link {link.name} of {where} has it")
             is_recovery |= used == address and where is machine
-        self.counts["recovered" if is_recovery else "allocated"] += 1
+        is_tunnels = "-tunnel-addr-" in handle
+        kind = "tunnels" if is_tunnels else "recovered" if is_recovery else "allocated"
+        self.counts[kind] += 1
         if not (is_recovery or node in self.leaving or keys.node(node) in self.entries):
             self.fail(f"{address} is given to {handle} on {node}, which does not exist")
         if block.host != node and not is_recovery:

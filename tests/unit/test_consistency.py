@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from datamodel.tunnel import IPIP
 from datastore import keys
+from ipamd.request import KeepTunnel
 from tests.consistency import assert_consistent, problems
 from tests.ipam import NODE, a_pool, a_store, an_allocate, an_attachment, endpoint_key, handle_key
 from tests.ipam import settled as after
@@ -149,12 +151,32 @@ def test_a_block_that_is_nobodys_and_empty_is_found():
     ]
 
 
-def test_an_address_of_a_tunnel_needs_no_endpoint():
-    entries = without(endpoint_key("web-0"))
-    node = json.loads(entries[keys.node(NODE)])
-    node["spec"].setdefault("bgp", {})["ipv4IPIPTunnelAddr"] = "10.0.0.0"
+def with_a_tunnel() -> dict[str, bytes]:
+    """The cluster, and the node has an IPIP tunnel with an address."""
+    pool = a_pool(cidr="10.0.0.0/30", block_size=30, ipip_mode="Always")
+    return after(a_store(pool), KeepTunnel(IPIP))[0].values
 
-    assert problems({**entries, keys.node(NODE): json.dumps(node).encode()}) == []
+
+def test_an_address_of_a_tunnel_needs_no_endpoint():
+    assert problems(with_a_tunnel()) == []
+
+
+def test_an_address_of_a_tunnel_needs_its_node():
+    entries = with_a_tunnel()
+    plain = a_store().values[keys.node(NODE)]
+
+    assert problems({**entries, keys.node(NODE): plain}) == [
+        f"10.0.0.0: is held by ipip-tunnel-addr-{NODE}, but no endpoint or tunnel uses it"
+    ]
+
+
+def test_an_address_of_a_tunnel_is_held_by_its_node():
+    entries = a_cluster()
+    node = with_a_tunnel()[keys.node(NODE)]
+
+    assert problems({**entries, keys.node(NODE): node}) == [
+        f"10.0.0.0: node {NODE} has it as a tunnel's, but ipip-tunnel-addr-{NODE} does not hold it"
+    ]
 
 
 def test_an_address_that_another_plugin_wires_needs_no_endpoint():

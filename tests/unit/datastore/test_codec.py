@@ -20,6 +20,7 @@ from datamodel.errors import Exhausted, Invalid
 from datamodel.ipam_config import IpamConfig
 from datamodel.node import Node
 from datamodel.pool import BLOCK_SIZES, ENCAPSULATION_MODES, Pool
+from datamodel.tunnel import IPIP, VXLAN, VXLAN_V6
 from datastore import codec, keys, reading
 
 STAMP = codec.Stamp(
@@ -503,6 +504,35 @@ def test_a_node_written_into_an_existing_one_keeps_all_it_had():
     expected = json.loads(NODE)
     expected["spec"]["bgp"]["ipv4Address"] = "172.18.0.3/16"
     assert written == expected
+
+
+@pytest.mark.parametrize(
+    ("tunnel", "before", "after"),
+    [
+        (
+            IPIP,
+            '"ipv4IPIPTunnelAddr":"10.65.0.9",',
+            '"ipv4IPIPTunnelAddr":"10.65.0.77",',
+        ),
+        (VXLAN, '"ipv4VXLANTunnelAddr":"10.65.0.10",', '"ipv4VXLANTunnelAddr":"10.65.0.77",'),
+    ],
+    ids=str,
+)
+def test_a_tunnels_address_is_changed_in_its_place_and_taken_out_again(tunnel, before, after):
+    def written(address):
+        return codec.with_tunnel_address(NODE_KEY, NODE.encode(), tunnel, address)
+
+    assert written(ipaddress.ip_address("10.65.0.77")) == NODE.replace(before, after).encode()
+    assert written(None) == NODE.replace(before, "").encode()
+
+
+def test_a_tunnels_address_is_added_to_a_node_that_has_none():
+    plain = codec.encode_node(Node("node-1"), STAMP)
+    six = ipaddress.ip_address("fd00::1")
+
+    value = codec.with_tunnel_address(NODE_KEY, plain, VXLAN_V6, six)
+
+    assert codec.decode_node(NODE_KEY, value) == Node("node-1", vxlan_ipv6=six)
 
 
 @given(

@@ -23,6 +23,7 @@ from ipamd.historian import History
 from ipamd.metrics import CANCELLED, MeteredStore, Metrics, outcome_of
 from ipamd.metrics_state import MetricsServer, counts
 from ipamd.reconciler import Pace, Reconciler
+from ipamd.tunnel_keeper import TunnelKeeper
 from tests.ipam import NODE, a_foreign_block, a_release, a_store, an_allocate, filled, serving
 
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
@@ -55,7 +56,8 @@ def a_daemon(serving_, metrics: Metrics, directory: Path | None = None) -> Daemo
     history = History(directory, 1_000_000, NODE)
     mirror, allocator = serving_.mirror, serving_.allocator
     reconciler = Reconciler(serving_.store, mirror, allocator, NODE, Pace(60, 60))
-    return Daemon(NODE, serving_.store, mirror, allocator, reconciler, history, metrics)
+    tunnels = TunnelKeeper(mirror, allocator, NODE, reconciler.blocks)
+    return Daemon(NODE, serving_.store, mirror, allocator, reconciler, tunnels, history, metrics)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
-from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_interface, ip_network
 
 import pytest
 
@@ -537,6 +537,7 @@ async def test_what_others_write_meanwhile_survives_taking_an_address_back():
         if number == 2:  # our address is written and is about to be looked at again
             document = json.loads((await content(store))[KEY])
             document["metadata"]["labels"] = {"rack": "r1"}
+            document["spec"]["bgp"]["ipv4IPIPTunnelAddr"] = "10.0.0.9"
             await store.commit(Change(put={KEY: json.dumps(document).encode()}))
             await put(store, Node("node-2", ADDRESS))
 
@@ -547,6 +548,7 @@ async def test_what_others_write_meanwhile_survives_taking_an_address_back():
 
     node = await node_in(store)
     assert (node.ipv4, node.labels) == (DETECTED, {"rack": "r1"})
+    assert node.ipip_address == IPv4Address("10.0.0.9")
 
 
 @in_virtual_time
