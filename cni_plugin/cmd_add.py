@@ -18,7 +18,14 @@ from cni_plugin.dataplane import LinkTaken
 from cni_plugin.meter import ADDRESSES, FAILED, IPAM, KUBERNETES, PREPARE, VETH
 from cni_plugin.parts import Parts
 from cni_plugin.pod_facts import profiles
-from cni_plugin.podnet import PodNet, host_names, plan, plan_links, remainder
+from cni_plugin.podnet import (
+    PodNet,
+    host_names,
+    plan,
+    plan_links,
+    remainder,
+    with_overhead,
+)
 from cni_plugin.report import this_kernel
 from cni_plugin.result import add_result
 from cni_plugin.undo import Added, quietly
@@ -46,9 +53,11 @@ def cmd_add(args: CmdArgs, parts: Parts) -> Added:
         undo.callback(quietly, dataplane.delete_named, links.host.name, links.alias)
         prepared = plan(links, (), forwards, args.conf.families)
         with step(PREPARE):
-            dataplane.setup(prepared, netns_fd)
+            dataplane.setup(remainder(prepared, links), netns_fd)
         with step(IPAM):
             allocated = allocation.wait(args.is_caller_there)
+        if not args.conf.mtu:
+            links = with_overhead(links, allocated.overhead)
         network = plan(links, allocated.addresses, forwards)
         with step(ADDRESSES):
             dataplane.setup(remainder(network, prepared), netns_fd)

@@ -154,7 +154,7 @@ def _who_is_there(netlink: Netlink, host_name: str, pod_name: str) -> Invalid:
 
 
 def setup(network: PodNet, netns_fd: int) -> None:
-    """Give both sides addresses, routes, neighbours and sysctls; the links exist already.
+    """Give both sides MTU, addresses, routes, neighbours and sysctls; the links exist already.
 
     With addresses, packets pass when this returns.
 
@@ -218,7 +218,7 @@ def _setup_side(netlink: Netlink, side: Side) -> None:
     )
     try:
         netlink.execute(
-            rtnetlink.set_link(index, is_up=True, ipv4_conf=conf),
+            rtnetlink.set_link(index, is_up=True, mtu=side.mtu, ipv4_conf=conf),
             *([rtnetlink.set_ipv4_neigh(index, neigh)] if neigh else ()),
             *(rtnetlink.add_address(index, address) for address in side.addresses),
             *(rtnetlink.put_neighbour(index, neighbour) for neighbour in side.neighbours),

@@ -26,6 +26,7 @@ NEXT_HOP_V6 = "fe80::ecee:eeff:feee:eeee"
 # left. The number is ours ("OC" as two bytes), any would do.
 LINK_GROUP = 0x4F43
 FURTHER_METRIC = 1 << 16  # above what anything else uses
+KERNEL_MTU = 1500  # of a veth pair, if nobody says otherwise
 NAME_DIGITS = 11  # of "cali" + 11 in IFNAMSIZ
 WITHOUT_END = str(1 << 30)  # one question a second; the kernel adds to it, as a signed number
 
@@ -108,6 +109,14 @@ def plan_links(attachment: Attachment, pod: Pod | None, mtu: int | None, mac: st
         pod=Side(attachment.ifname, mac.lower() or own, mtu),
         alias=attachment.alias(pod),
     )
+
+
+def with_overhead(links: PodNet, overhead: int) -> PodNet:
+    """The pair with room for a tunnel's headers: so far its MTU is that of the node's uplink."""
+    if not overhead:
+        return links
+    mtu = (links.pod.mtu or KERNEL_MTU) - overhead
+    return replace(links, host=replace(links.host, mtu=mtu), pod=replace(links.pod, mtu=mtu))
 
 
 def plan(
@@ -211,11 +220,12 @@ def _pod_sysctls_v6(name: str, forwarding: str) -> Sysctls:
 
 
 def remainder(whole: PodNet, done: PodNet) -> PodNet:
-    """What of *whole* is still to be set up when *done* is."""
+    """What of *whole* is still to be set up when *done* is; an MTU that is right is left out."""
 
     def side(all_of_it: Side, part: Side) -> Side:
         return replace(
             all_of_it,
+            mtu=all_of_it.mtu if all_of_it.mtu != part.mtu else None,
             addresses=tuple(a for a in all_of_it.addresses if a not in part.addresses),
             routes=tuple(r for r in all_of_it.routes if r not in part.routes),
             neighbours=tuple(n for n in all_of_it.neighbours if n not in part.neighbours),

@@ -102,6 +102,7 @@ def set_link(
     is_up: bool = False,
     alias: str | None = None,
     group: int | None = None,
+    mtu: int | None = None,
     ipv4_conf: Mapping[int, int] | None = None,
 ) -> Request:
     """Change a link; what is not given stays.
@@ -115,6 +116,8 @@ def set_link(
         body += attribute(IFLA_IFALIAS, alias.encode())
     if group is not None:
         body += attribute(IFLA_GROUP, _UINT.pack(group))
+    if mtu is not None:
+        body += attribute(IFLA_MTU, _UINT.pack(mtu))
     if ipv4_conf:
         values = b"".join(attribute(kind, _INT.pack(value)) for kind, value in ipv4_conf.items())
         inet = attribute(AF_INET, attribute(IFLA_INET_CONF, values))

@@ -36,3 +36,8 @@ IPIP = Tunnel("ipip", 4, "ipipTunnelAddress", 20)
 VXLAN = Tunnel("vxlan", 4, "vxlanTunnelAddress", 50)
 VXLAN_V6 = Tunnel("vxlan-v6", 6, "vxlanV6TunnelAddress", 70)
 TUNNELS = (IPIP, VXLAN, VXLAN_V6)
+
+
+def overhead(pool: Pool) -> int:
+    """How many bytes of a packet to or from an address of *pool* a tunnel may take."""
+    return max((tunnel.overhead for tunnel in TUNNELS if tunnel.is_used_by(pool)), default=0)

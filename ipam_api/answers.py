@@ -23,6 +23,7 @@ class Allocation:
     gateways: tuple[Address | None, ...]  # in the blocks, if another plugin makes the interface
     node: str
     superseded_container_id: str  # the pod's previous sandbox; "" if there is none
+    overhead: int  # bytes of a packet that headers of a tunnel may take; of both families the most
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ def allocation_of(message: ipam_pb2.AllocateResponse) -> Allocation:
         gateways=tuple(address_of(a.gateway) if a.gateway else None for a in message.addresses),
         node=message.node,
         superseded_container_id=message.superseded_container_id,
+        overhead=max((a.overhead for a in message.addresses), default=0),
     )
 
 

@@ -82,14 +82,16 @@ class Kernel(_message.Message):
     def __init__(self, boot_id: _Optional[str] = ..., netns: _Optional[str] = ...) -> None: ...
 
 class Address(_message.Message):
-    __slots__ = ("address", "block", "gateway")
+    __slots__ = ("address", "block", "gateway", "overhead")
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     BLOCK_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_FIELD_NUMBER: _ClassVar[int]
+    OVERHEAD_FIELD_NUMBER: _ClassVar[int]
     address: str
     block: str
     gateway: str
-    def __init__(self, address: _Optional[str] = ..., block: _Optional[str] = ..., gateway: _Optional[str] = ...) -> None: ...
+    overhead: int
+    def __init__(self, address: _Optional[str] = ..., block: _Optional[str] = ..., gateway: _Optional[str] = ..., overhead: _Optional[int] = ...) -> None: ...
 
 class AllocateRequest(_message.Message):
     __slots__ = ("attachment", "pod", "endpoint", "ipv4", "ipv6", "ipv4_pools", "ipv6_pools", "addresses", "namespace_labels", "is_delegated")

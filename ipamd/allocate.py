@@ -13,6 +13,7 @@ from datamodel.endpoint import EndpointId, WorkloadEndpoint
 from datamodel.errors import Invalid, OcicatError
 from datamodel.gotime import go_time
 from datamodel.pool import Network
+from datamodel.tunnel import overhead
 from datastore import codec, keys
 from ipamd import delegated
 from ipamd.block_choice import block_of, choose_block
@@ -47,6 +48,8 @@ def allocate(draft: Draft, request: Allocate) -> Granted:
     if request.is_delegated:
         for version, grant in grants.items():
             grants[version] = replace(grant, gateway=delegated.gateway(draft, grant.block))
+    for version, grant in grants.items():
+        grants[version] = replace(grant, overhead=_overhead(draft, grant.block))
     held = tuple(grants[version] for version in sorted(grants))
     superseded = _record_endpoint(draft, request, request.link, held) if request.link else ""
     return Granted(tuple(grants[version] for version in request.versions), superseded)
@@ -73,6 +76,11 @@ def _fresh(draft: Draft, request: Allocate, version: int) -> Grant:
         raise
     draft.change(changed)
     return Grant(address, block.cidr)
+
+
+def _overhead(draft: Draft, block: Network) -> int:
+    pool = next((pool for pool in draft.known.pools if pool.contains(block)), None)
+    return overhead(pool) if pool else 0
 
 
 def _check_unused(draft: Draft, request: Allocate, address: Address) -> None:

@@ -117,7 +117,12 @@ def _link_of(message: ipam_pb2.AllocateRequest) -> Link | None:
 def address_messages(grants: Iterable[Grant]) -> list[ipam_pb2.Address]:
     """Write granted addresses."""
     return [
-        ipam_pb2.Address(address=str(g.address), block=str(g.block), gateway=str(g.gateway or ""))
+        ipam_pb2.Address(
+            address=str(g.address),
+            block=str(g.block),
+            gateway=str(g.gateway or ""),
+            overhead=g.overhead,
+        )
         for g in grants
     ]
 

@@ -120,6 +120,7 @@ class Grant:
     address: Address
     block: Network
     gateway: Address | None = None  # in the same block, for interfaces that others make
+    overhead: int = 0  # bytes that the tunnel of its pool takes of each packet
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,18 @@ def tunnel_addresses(lab):
     return [node["spec"].get("ipv4VXLANTunnelAddr") for node in store.values()]
 
 
+def mtus(node, pod):
+    """Of the pod's interface, and of the host end that leads to it."""
+    route = system.run("ip", "-o", "route", "get", pod.address, namespace=node.namespace).stdout
+    ends = ((pod.namespace, "eth0"), (node.namespace, route.split(" dev ")[1].split()[0]))
+    return [
+        json.loads(system.run("ip", "-j", "link", "show", name, namespace=where).stdout)[0]["mtu"]
+        for where, name in ends
+    ]
+
+
 def test_every_node_gets_an_address_of_its_own_and_gives_it_back(lab, node):
-    lab.add_pod(node, "there")
+    before = lab.add_pod(node, "before")
     try:
         set_mode(lab, node, "Always")
         system.wait_until(lambda: all(tunnel_addresses(lab)), "tunnel addresses", SOON_S)
@@ -35,6 +45,8 @@ def test_every_node_gets_an_address_of_its_own_and_gives_it_back(lab, node):
         assert len(set(tunnel_addresses(lab))) == len(lab.nodes)
         assert "0 problems" in show.ctl(node, "ipam", "check")
         assert_consistent(everything(lab))
+        later = lab.add_pod(node, "later")
+        assert mtus(node, later) == [mtu - 50 for mtu in mtus(node, before)]
     finally:
         set_mode(lab, node, "Never")
     system.wait_until(lambda: not any(tunnel_addresses(lab)), "no tunnel addresses", SOON_S)

@@ -11,7 +11,15 @@ import pytest
 
 from cni_plugin import dataplane
 from cni_plugin.dataplane import LinkTaken, PodLinkExists
-from cni_plugin.podnet import NEXT_HOP, NEXT_HOP_V6, differences, plan, plan_links, remainder
+from cni_plugin.podnet import (
+    NEXT_HOP,
+    NEXT_HOP_V6,
+    differences,
+    plan,
+    plan_links,
+    remainder,
+    with_overhead,
+)
 from cni_plugin.sysctl import read_sysctl, write_sysctl
 from datamodel.attachment import Attachment, Pod
 from datamodel.errors import Invalid, Unavailable
@@ -111,6 +119,21 @@ def test_what_was_prepared_before_the_address_is_not_done_again(families, node, 
         dataplane.setup(prepared, namespace.fileno())
         dataplane.setup(remainder(whole, prepared), namespace.fileno())
 
+    assert all_differences(node, pod, whole) == []
+
+
+def test_an_mtu_that_is_known_with_the_address_comes_with_it(node, pod):
+    links = plan_links(an_attachment(), None, 1500)
+    prepared = plan(links, (), False, (4, 6))
+    whole = plan(with_overhead(links, 70), (V4[0], V6[0]), False)
+
+    with inside(node), open(f"/run/netns/{pod}", "rb") as namespace:
+        dataplane.create_pair(links, namespace.fileno())
+        dataplane.setup(remainder(prepared, links), namespace.fileno())
+        assert all_differences(node, pod, prepared) == []
+        dataplane.setup(remainder(whole, prepared), namespace.fileno())
+
+    assert (whole.host.mtu, whole.pod.mtu) == (1430, 1430)
     assert all_differences(node, pod, whole) == []
 
 

@@ -16,6 +16,7 @@ from cni_plugin.podnet import (
     plan,
     plan_links,
     remainder,
+    with_overhead,
 )
 from datamodel.attachment import Attachment, Pod
 
@@ -86,6 +87,26 @@ def test_the_links_are_known_before_the_address():
     assert links.pod.name == "eth0"
     assert links.host.mtu == links.pod.mtu == 1480
     assert links.alias == ATTACHMENT.alias(POD)
+
+
+@pytest.mark.parametrize(("mtu", "expected"), [(9000, 8950), (None, 1450)])
+def test_both_ends_leave_room_for_the_headers_of_a_tunnel(mtu, expected):
+    links = with_overhead(plan_links(ATTACHMENT, POD, mtu), 50)
+
+    assert links.host.mtu == links.pod.mtu == expected
+
+
+def test_without_a_tunnel_the_links_stay_as_they_are():
+    links = plan_links(ATTACHMENT, POD, None)
+
+    assert with_overhead(links, 0) == links
+
+
+def test_an_mtu_is_set_up_again_only_if_it_is_another():
+    links = plan_links(ATTACHMENT, POD, 1500)
+
+    assert remainder(plan(links, (), False), links).pod.mtu is None
+    assert remainder(plan(with_overhead(links, 20), (), False), links).pod.mtu == 1480
 
 
 def test_the_pods_mac_is_local_and_the_same_each_time():

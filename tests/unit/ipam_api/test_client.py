@@ -102,6 +102,18 @@ def test_by_default_one_ipv4_address_of_any_pool_is_wanted(ipamd, client):
     assert not request.HasField("pod")
     assert allocation.addresses == (IPv4Address("10.233.64.5"),)
     assert allocation.node == "node-1"
+    assert allocation.overhead == 0
+
+
+def test_of_both_families_the_larger_overhead_counts(ipamd, client):
+    addresses = [
+        ipam_pb2.Address(address="10.1.0.5", block="10.1.0.0/24", overhead=20),
+        ipam_pb2.Address(address="2001:db8::5", block="2001:db8::/122", overhead=70),
+    ]
+    ipamd.answers["Allocate"] = ipam_pb2.AllocateResponse(addresses=addresses)
+    client.report(REPORT)
+
+    assert client.allocate(ATTACHMENT, None, None, Wanted(), TIMEOUT_S).wait().overhead == 70
 
 
 def test_a_daemon_that_comes_late_is_waited_for(client, tmp_path):

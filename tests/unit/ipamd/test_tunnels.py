@@ -280,6 +280,23 @@ def test_an_address_in_a_block_that_is_not_ours_any_more_is_found_by_its_handle(
     assert (stated(stored, IPIP), held(stored, IPIP)) == (None, {})
 
 
+# ---- what pods are told -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pool", "expected"), [(PLAIN, 0), (IN_IPIP, 20), (IN_VXLAN, 50), (IN_SIX, 70)], ids=str
+)
+def test_a_pod_is_told_what_the_tunnel_of_its_pool_takes(pool, expected):
+    stored = a_store(pool)
+    request = an_allocate("c1", versions=(pool.cidr.version,))
+
+    stored, [first] = settled(stored, request)
+    _, [again] = settled(stored, request)
+
+    assert first.grants[0].overhead == expected
+    assert again == first
+
+
 # ---- refusals ----------------------------------------------------------------------------------
 
 
