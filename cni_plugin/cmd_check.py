@@ -18,6 +18,7 @@ from cni_plugin.podnet import PodNet, Side, differences, host_names, plan, plan_
 from cni_plugin.result import ANYWHERE
 from datamodel.block import Address
 from datamodel.errors import OcicatError
+from ipam_api.answers import Held
 
 
 class Differs(OcicatError):
@@ -34,7 +35,7 @@ def cmd_check(args: CmdArgs, parts: Parts) -> None:
     netns_fd = netns_of(args)
     if args.conf.prev_result is None:
         raise CniError(INVALID_CONFIG, "prevResult: is missing; CHECK needs the result of ADD")
-    holding = parts.ipam.get(args.attachment, args.pod, left_s(args.deadline))
+    holding = held_by(args, parts)
     if not holding.addresses:
         raise Differs(f"ipamd holds no address for {args.attachment.handle_id}")
     network = _with_names(args, holding.interface_name)
@@ -54,6 +55,12 @@ def cmd_check(args: CmdArgs, parts: Parts) -> None:
         found.append("no workload endpoint is recorded")
     if found:
         raise Differs("; ".join(found))
+
+
+def held_by(args: CmdArgs, parts: Parts) -> Held:
+    """What ipamd says that the attachment holds."""
+    left = left_s(args.deadline)
+    return parts.ipam.get(args.attachment, args.pod, left, args.is_caller_there)
 
 
 def _with_names(args: CmdArgs, recorded: str) -> PodNet:

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from cni_plugin.args import CmdArgs
 from cni_plugin.cmd_add import AlreadyAttached, release_asked, wanted_by
-from cni_plugin.cmd_check import Differs
+from cni_plugin.cmd_check import Differs, held_by
 from cni_plugin.cmd_del import give_back
-from cni_plugin.parts import Parts, left_s
+from cni_plugin.parts import Parts
 from cni_plugin.result import ipam_result
 from cni_plugin.undo import Added, quietly
 
@@ -25,7 +25,7 @@ def cmd_ipam_add(args: CmdArgs, parts: Parts) -> Added:
     """
     was_spooled = parts.spool.take_back(args.attachment)
     if not was_spooled:
-        held = parts.ipam.get(args.attachment, args.pod, left_s(args.deadline))
+        held = held_by(args, parts)
         if held.addresses:
             raise AlreadyAttached.of(args.attachment)
     timeout_s = parts.allocate_timeout_s(args.deadline)
@@ -49,7 +49,7 @@ def cmd_ipam_check(args: CmdArgs, parts: Parts) -> None:
     Raises:
         Differs: an address is not held any more.
     """
-    held = parts.ipam.get(args.attachment, args.pod, left_s(args.deadline))
+    held = held_by(args, parts)
     families = {address.version for address in held.addresses}
     missing = [f"IPv{family}" for family in args.conf.families if family not in families]
     if missing:

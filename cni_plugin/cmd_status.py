@@ -13,7 +13,7 @@ def cmd_status(args: NetworkArgs, parts: Parts) -> None:
         CniError: 50, ADD would fail; 51, and something is wrong with addresses in use.
     """
     try:
-        status = parts.ipam.status(STATUS_TIMEOUT_S)
+        status = parts.ipam.status(STATUS_TIMEOUT_S, is_patient=True)
     except OcicatError as error:
         raise CniError(NOT_AVAILABLE, str(error)) from error
     if status.waits_for:

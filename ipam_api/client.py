@@ -4,15 +4,14 @@ Edge: gRPC. Used by the CNI plugin and ocicatctl. Blocking: call it from a threa
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc
 
-from datamodel.attachment import Attachment, Kernel, Pod
+from datamodel.attachment import Attachment, Pod
 from datamodel.block import Address
-from datamodel.endpoint import Workload
 from datamodel.errors import OcicatError, Unavailable
 from datamodel.report import Report
 from ipam_api import ipam_pb2, ipam_pb2_grpc
@@ -28,14 +27,10 @@ from ipam_api.answers import (
     last_report_of,
     node_status_of,
 )
-from ipam_api.messages import (
-    attachment_message,
-    attachment_of,
-    kernel_message,
-    pod_message,
-    report_message,
-    workload_message,
-)
+from ipam_api.asked import Recorded as Recorded
+from ipam_api.asked import Wanted as Wanted
+from ipam_api.asked import allocate_request
+from ipam_api.messages import attachment_message, attachment_of, pod_message, report_message
 from ipam_api.status import OURS_METADATA, error_of
 
 T = TypeVar("T")
@@ -50,35 +45,13 @@ _CHANNEL_OPTIONS = [
 ]
 
 RETRY_PAUSE_S = 0.1
+PATIENCE_S = 5.0  # so long whoever only asks waits for a daemon that is not there: it may restart
 GLANCE_S = 0.2  # between two looks at whether an answer is still wanted
 TIMEOUT_S = 10.0  # of what only looks
 
 
 class NotReached(Unavailable):
     """ipamd was not there: it has not seen the request and will not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which addresses are asked for: one of each family."""
-
-    versions: tuple[int, ...] = (4,)
-    ipv4_pools: tuple[str, ...] = ()  # names or CIDRs, in order of preference; empty: any
-    ipv6_pools: tuple[str, ...] = ()
-    addresses: tuple[Address, ...] = ()  # exactly these, at most one of each family
-    namespace_labels: Mapping[str, str] = field(default_factory=dict)
-    is_delegated: bool = False  # another plugin makes the interface
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What the workload endpoint is to say about the attachment's link."""
-
-    interface_name: str
-    mac: str
-    profiles: tuple[str, ...]
-    kernel: Kernel | None = None  # where the link was made; None: reconcile leaves it alone
-    workload: Workload | None = None  # None: Kubernetes was not asked
 
 
 class IpamClient:
@@ -105,18 +78,7 @@ class IpamClient:
 
         Get-or-create: asking again gives the same addresses. Without *endpoint* none is recorded.
         """
-        request = ipam_pb2.AllocateRequest(
-            attachment=attachment_message(attachment),
-            pod=pod_message(pod),
-            endpoint=_endpoint_message(endpoint) if endpoint else None,
-            ipv4=4 in wanted.versions,
-            ipv6=6 in wanted.versions,
-            ipv4_pools=wanted.ipv4_pools,
-            ipv6_pools=wanted.ipv6_pools,
-            addresses=map(str, wanted.addresses),
-            namespace_labels=wanted.namespace_labels,
-            is_delegated=wanted.is_delegated,
-        )
+        request = allocate_request(attachment, pod, endpoint, wanted)
         deadline = time.monotonic() + timeout_s
         return PendingAllocation(
             lambda: self._stub.Allocate.future(
@@ -137,12 +99,22 @@ class IpamClient:
         )
         self._checked(lambda: self._stub.Release(request, timeout=timeout_s))
 
-    def get(self, attachment: Attachment, pod: Pod | None, timeout_s: float) -> Held:
-        """Say what the attachment holds."""
+    def get(
+        self,
+        attachment: Attachment,
+        pod: Pod | None,
+        timeout_s: float,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Held:
+        """Say what the attachment holds. An absent daemon is waited for, while *is_wanted*."""
         request = ipam_pb2.GetRequest(
             attachment=attachment_message(attachment), pod=pod_message(pod)
         )
-        return held_of(self._checked(lambda: self._stub.Get(request, timeout=timeout_s)))
+
+        def ask(left_s: float) -> Any:
+            return self._stub.Get(request, timeout=left_s)
+
+        return held_of(self._patiently(ask, timeout_s, is_wanted))
 
     def list_attachments(self, network: str, timeout_s: float) -> tuple[Attachment, ...]:
         """List the attachments to *network* that hold addresses for this node."""
@@ -188,10 +160,39 @@ class IpamClient:
         answer = self._checked(lambda: self._stub.GetHistory(request, timeout=timeout_s))
         return history_of(answer)
 
-    def status(self, timeout_s: float = TIMEOUT_S) -> NodeStatus:
-        """Say how ipamd is and which blocks the node owns."""
+    def status(self, timeout_s: float = TIMEOUT_S, *, is_patient: bool = False) -> NodeStatus:
+        """Say how ipamd is and which blocks the node owns.
+
+        Args:
+            timeout_s: for the answer.
+            is_patient: wait for a daemon that is not there, too.
+        """
         request = ipam_pb2.StatusRequest()
-        return node_status_of(self._checked(lambda: self._stub.Status(request, timeout=timeout_s)))
+
+        def ask(left_s: float) -> Any:
+            return self._stub.Status(request, timeout=left_s)
+
+        if is_patient:
+            return node_status_of(self._patiently(ask, timeout_s))
+        return node_status_of(self._checked(lambda: ask(timeout_s)))
+
+    def _patiently(
+        self,
+        call: Callable[[float], T],
+        timeout_s: float,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> T:
+        """Make a call that only asks, given the seconds left; again while there is no daemon."""
+        begun = time.monotonic()
+        gives_up = begun + min(timeout_s, PATIENCE_S) - RETRY_PAUSE_S
+        while True:
+            left_s = max(0.01, begun + timeout_s - time.monotonic())
+            try:
+                return self._checked(partial(call, left_s))
+            except NotReached:
+                if time.monotonic() >= gives_up or not is_wanted():
+                    raise
+                time.sleep(RETRY_PAUSE_S)
 
     def _checked(self, call: Callable[[], T]) -> T:
         try:
@@ -274,14 +275,4 @@ def _error(error: grpc.RpcError, where: str) -> OcicatError:
     return kind(
         f"ipamd {where}: does not answer ({error.code().name.lower()}: {details}); "
         "check that it runs and reaches etcd"
-    )
-
-
-def _endpoint_message(endpoint: Recorded) -> ipam_pb2.Endpoint:
-    return ipam_pb2.Endpoint(
-        interface_name=endpoint.interface_name,
-        mac=endpoint.mac,
-        profiles=endpoint.profiles,
-        kernel=kernel_message(endpoint.kernel),
-        workload=workload_message(endpoint.workload),
     )

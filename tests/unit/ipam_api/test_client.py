@@ -1,10 +1,12 @@
 """What the client puts into messages and makes of the answers, over a real socket."""
 
 import contextlib
+import itertools
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
@@ -17,7 +19,7 @@ from datamodel.errors import Exhausted, Invalid, Unavailable
 from datamodel.report import Report, ReportedLink
 from ipam_api import ipam_pb2
 from ipam_api.answers import History, Holding, LastReport, NodeStatus, OwnBlock
-from ipam_api.client import IpamClient, NotReached, Recorded, Wanted
+from ipam_api.client import RETRY_PAUSE_S, IpamClient, NotReached, Recorded, Wanted
 from ipam_api.messages import report_message
 from tests.fake_ipamd import FakeIpamd, serving
 
@@ -114,6 +116,41 @@ def test_of_both_families_the_larger_overhead_counts(ipamd, client):
     client.report(REPORT)
 
     assert client.allocate(ATTACHMENT, None, None, Wanted(), TIMEOUT_S).wait().overhead == 70
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client.get(ATTACHMENT, POD, TIMEOUT_S),
+        lambda client: client.status(TIMEOUT_S, is_patient=True),
+    ],
+    ids=["get", "status"],
+)
+def test_who_only_asks_waits_for_a_daemon_that_restarts(client, tmp_path, ask):
+    with ThreadPoolExecutor(1) as executor:
+        asked = executor.submit(ask, client)
+        time.sleep(3 * RETRY_PAUSE_S)
+        assert not asked.done()
+        with serving(FakeIpamd(), tmp_path / "ipamd.sock"):
+            asked.result(timeout=TIMEOUT_S)
+
+
+def test_a_daemon_that_stays_away_is_not_waited_for_any_longer_than_is_said(client):
+    begun = time.monotonic()
+
+    with pytest.raises(NotReached):
+        client.get(ATTACHMENT, POD, 3 * RETRY_PAUSE_S)
+
+    assert time.monotonic() - begun < TIMEOUT_S
+
+
+def test_nor_if_nobody_wants_the_answer_any_more(client):
+    asked = itertools.count()
+
+    with pytest.raises(NotReached):
+        client.get(ATTACHMENT, POD, 100 * TIMEOUT_S, lambda: next(asked) < 2)
+
+    assert next(asked) == 3
 
 
 def test_a_daemon_that_comes_late_is_waited_for(client, tmp_path):
