@@ -43,6 +43,12 @@ def following(environment: Mapping[str, str]) -> Iterator[None]:
         _current.reset(token)
 
 
+def trace_id() -> str:
+    """The trace of the current call; "" outside of one."""
+    call = _current.get()
+    return call.trace_id if call else ""
+
+
 def log_to(conf: LogConf | None) -> None:
     """From now on log the current call to this file, too."""
     call = _current.get()

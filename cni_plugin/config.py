@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cni_plugin import call_log
 from cni_plugin.parts import ADD_TIMEOUT_S, DEL_TIMEOUT_S, Parts, Pods
 from cni_plugin.spool import Spool
 from datamodel.environment import listening, log_level, unknown_names
@@ -64,7 +65,7 @@ def _seconds(environment: Mapping[str, str], name: str, usual: float, mistakes: 
 def make_parts(config: Config) -> Parts:
     """The real outside world."""
     return Parts(
-        ipam=IpamClient(config.ipam_socket),
+        ipam=IpamClient(config.ipam_socket, call_log.trace_id),
         spool=Spool(config.spool),
         add_timeout_s=config.add_timeout_s,
         del_timeout_s=config.del_timeout_s,

@@ -32,6 +32,7 @@ from ipam_api.asked import Wanted as Wanted
 from ipam_api.asked import allocate_request
 from ipam_api.messages import attachment_message, attachment_of, pod_message, report_message
 from ipam_api.status import OURS_METADATA, error_of
+from ipam_api.trace import Metadata, metadata_of
 
 T = TypeVar("T")
 
@@ -55,10 +56,16 @@ class NotReached(Unavailable):
 
 
 class IpamClient:
-    """The daemon of this node. Every call raises ``Unavailable`` if no answer comes in time."""
+    """The daemon of this node. Every call raises ``Unavailable`` if no answer comes in time.
 
-    def __init__(self, socket_path: str) -> None:
+    Args:
+        socket_path: where it listens.
+        trace_id: asked at each call for the trace that it is part of; "": none.
+    """
+
+    def __init__(self, socket_path: str, trace_id: Callable[[], str] = lambda: "") -> None:
         self._where = socket_path
+        self._trace_id = trace_id
         self._channel = grpc.insecure_channel(f"unix:{socket_path}", options=_CHANNEL_OPTIONS)
         self._stub = ipam_pb2_grpc.IpamStub(self._channel)
 
@@ -79,10 +86,10 @@ class IpamClient:
         Get-or-create: asking again gives the same addresses. Without *endpoint* none is recorded.
         """
         request = allocate_request(attachment, pod, endpoint, wanted)
-        deadline = time.monotonic() + timeout_s
+        deadline, trace = time.monotonic() + timeout_s, self._trace()
         return PendingAllocation(
             lambda: self._stub.Allocate.future(
-                request, timeout=max(0.01, deadline - time.monotonic())
+                request, timeout=max(0.01, deadline - time.monotonic()), metadata=trace
             ),
             deadline,
             self._where,
@@ -97,7 +104,8 @@ class IpamClient:
         request = ipam_pb2.ReleaseRequest(
             attachment=attachment_message(attachment), pod=pod_message(pod)
         )
-        self._checked(lambda: self._stub.Release(request, timeout=timeout_s))
+        trace = self._trace()
+        self._checked(lambda: self._stub.Release(request, timeout=timeout_s, metadata=trace))
 
     def get(
         self,
@@ -112,14 +120,17 @@ class IpamClient:
         )
 
         def ask(left_s: float) -> Any:
-            return self._stub.Get(request, timeout=left_s)
+            return self._stub.Get(request, timeout=left_s, metadata=self._trace())
 
         return held_of(self._patiently(ask, timeout_s, is_wanted))
 
     def list_attachments(self, network: str, timeout_s: float) -> tuple[Attachment, ...]:
         """List the attachments to *network* that hold addresses for this node."""
         request = ipam_pb2.ListAttachmentsRequest(network=network)
-        answer = self._checked(lambda: self._stub.ListAttachments(request, timeout=timeout_s))
+        trace = self._trace()
+        answer = self._checked(
+            lambda: self._stub.ListAttachments(request, timeout=timeout_s, metadata=trace)
+        )
         return tuple(map(attachment_of, answer.attachments))
 
     def report(self, report: Report, timeout_s: float = TIMEOUT_S) -> None:
@@ -170,7 +181,7 @@ class IpamClient:
         request = ipam_pb2.StatusRequest()
 
         def ask(left_s: float) -> Any:
-            return self._stub.Status(request, timeout=left_s)
+            return self._stub.Status(request, timeout=left_s, metadata=self._trace())
 
         if is_patient:
             return node_status_of(self._patiently(ask, timeout_s))
@@ -193,6 +204,9 @@ class IpamClient:
                 if time.monotonic() >= gives_up or not is_wanted():
                     raise
                 time.sleep(RETRY_PAUSE_S)
+
+    def _trace(self) -> Metadata:
+        return metadata_of(self._trace_id())
 
     def _checked(self, call: Callable[[], T]) -> T:
         try:

@@ -23,6 +23,7 @@ from datastore.codec import Stamp
 from ipam_api import ipam_pb2, ipam_pb2_grpc
 from ipam_api.messages import attachment_message, report_message, report_of
 from ipam_api.status import OURS_METADATA, status_of
+from ipam_api.trace import trace_of
 from ipamd.daemon import Daemon
 from ipamd.history_answer import get_history
 from ipamd.messages import address_messages, allocate_of, held_messages, release_of
@@ -46,14 +47,15 @@ def _served(method: Method[Answer]) -> Method[Answer]:
     @functools.wraps(method)
     async def serve(self: "IpamServicer", request: Any, context: Context) -> Answer:
         begun = time.monotonic()
-        verb, who = method.__name__.lower(), _who(request)
+        verb, who, trace = method.__name__.lower(), _who(request), _trace(context)
         try:
             with self._daemon.metrics.request(verb):
                 answer = await method(self, request, context)
         except OcicatError as error:
-            log.warning("%s%s refused=%r took_ms=%d", verb, who, str(error), _ms(begun))
+            took = _ms(begun)
+            log.warning("%s%s refused=%r took_ms=%d%s", verb, who, str(error), took, trace)
             await context.abort(status_of(error), str(error), OURS_METADATA)
-        line = f"{verb}{who}{_what(answer)} took_ms={_ms(begun)}"
+        line = f"{verb}{who}{_what(answer)} took_ms={_ms(begun)}{trace}"
         # The answer does not wait for the log. (grpcio's stubs take no function here.)
         context.add_done_callback(lambda _: log.info(line))  # type: ignore[arg-type]
         return answer
@@ -184,6 +186,12 @@ class IpamServicer(ipam_pb2_grpc.IpamServicer):
 
 def _ms(begun: float) -> int:
     return round((time.monotonic() - begun) * 1000)
+
+
+def _trace(context: Context) -> str:
+    """The caller's trace, for the log; "" if it told none."""
+    trace = trace_of(context.invocation_metadata() or ())
+    return f" trace={trace}" if trace else ""
 
 
 def _who(request: Any) -> str:

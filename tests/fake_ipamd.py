@@ -15,6 +15,7 @@ from datamodel.report import Report
 from ipam_api import ipam_pb2, ipam_pb2_grpc
 from ipam_api.messages import report_of
 from ipam_api.status import OURS_METADATA, status_of
+from ipam_api.trace import trace_of
 
 POLL_S = 0.01
 
@@ -27,6 +28,7 @@ class FakeIpamd(ipam_pb2_grpc.IpamServicer):
         self.refusal: OcicatError | None = None  # what every call is answered with, if anything
         self.answers: dict[str, Any] = {}  # by the call's name
         self.requests: dict[str, Any] = {}  # the last of each call
+        self.traces: dict[str, str] = {}  # that came along
         self.reports: queue.Queue[Report] = queue.Queue()
         self._wanted: queue.Queue[None] = queue.Queue()
         self._has_report = threading.Event()
@@ -39,6 +41,7 @@ class FakeIpamd(ipam_pb2_grpc.IpamServicer):
     def _answer(self, request: Any, context: grpc.ServicerContext, usual: Any = None) -> Any:
         call = type(request).__name__.removesuffix("Request")
         self.requests[call] = request
+        self.traces[call] = trace_of(context.invocation_metadata())
         if self.refusal:
             context.set_trailing_metadata(OURS_METADATA)
             context.abort(status_of(self.refusal), str(self.refusal))

@@ -367,6 +367,9 @@ def test_the_calls_are_in_the_log_file_with_the_runtimes_trace(call):
     ]
     assert re.search(r"INFO cni_plugin.skel ADD container=c0ffee .* took_ms=\d+ ok", log[-1])
     assert all(line.endswith(f" trace={trace}") for line in log)
+    ipamd_log = call.node.directory / "ipamd.log"
+    asked = re.compile(rf"allocate handle=\S+c0ffee .* took_ms=\d+ trace={trace}")
+    system.wait_until(lambda: asked.search(ipamd_log.read_text()), "ipamd's line of it", 5)
 
 
 def test_the_metrics_count_what_was_done(lab, api, call):

@@ -21,6 +21,7 @@ from ipam_api import ipam_pb2
 from ipam_api.answers import History, Holding, LastReport, NodeStatus, OwnBlock
 from ipam_api.client import RETRY_PAUSE_S, IpamClient, NotReached, Recorded, Wanted
 from ipam_api.messages import report_message
+from ipam_api.trace import KEY, trace_of
 from tests.fake_ipamd import FakeIpamd, serving
 
 ATTACHMENT = Attachment("k8s-pod-network", "4f0c9a5d2b", "eth0")
@@ -105,6 +106,33 @@ def test_by_default_one_ipv4_address_of_any_pool_is_wanted(ipamd, client):
     assert allocation.addresses == (IPv4Address("10.233.64.5"),)
     assert allocation.node == "node-1"
     assert allocation.overhead == 0
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def test_the_trace_of_a_call_goes_along_with_each_of_its_requests(ipamd, tmp_path):
+    with contextlib.closing(IpamClient(str(tmp_path / "ipamd.sock"), lambda: TRACE)) as client:
+        client.report(REPORT)
+        client.allocate(ATTACHMENT, None, None, Wanted(), TIMEOUT_S).wait()
+        client.get(ATTACHMENT, None, TIMEOUT_S)
+        client.status(TIMEOUT_S)
+        client.list_attachments("net", TIMEOUT_S)
+        client.release(ATTACHMENT, None, TIMEOUT_S)
+
+    told = dict.fromkeys(("Allocate", "Get", "Status", "ListAttachments", "Release"), TRACE)
+    assert ipamd.traces == {"Report": "", **told}
+
+
+def test_outside_of_a_call_there_is_no_trace(ipamd, client):
+    client.status(TIMEOUT_S)
+
+    assert ipamd.traces == {"Status": ""}
+
+
+@pytest.mark.parametrize("value", ["", TRACE.upper(), f"{TRACE}0", "x" * 32, b"\xff" * 32])
+def test_a_trace_that_is_none_is_not_taken(value):
+    assert trace_of([("other", TRACE), (KEY, value)]) == ""
 
 
 def test_of_both_families_the_larger_overhead_counts(ipamd, client):
