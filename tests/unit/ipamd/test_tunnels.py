@@ -213,9 +213,11 @@ def test_an_address_that_is_held_and_not_written_down_is_written_down():
     """Calico writes block and Node one after the other, and may be killed in between."""
     stored = kept(a_store(IN_IPIP))
     address = stated(stored, IPIP)
-    forgetful = a_store().values[keys.node(NODE)]
+    [block] = stored.below(keys.ALL_BLOCKS)
+    stored = stored.having(**{keys.node(NODE): a_store().values[keys.node(NODE)]})
 
-    stored = kept(stored.having(**{keys.node(NODE): forgetful}))
+    assert block in decided(stored, *ALL).change.expect  # somebody may release it just now
+    stored = kept(stored)
 
     assert stated(stored, IPIP) == address
     assert list(held(stored, IPIP)) == [address]
@@ -228,7 +230,14 @@ def test_an_address_that_is_written_down_and_free_is_taken():
     node = stored.values[keys.node(NODE)]
     node = codec.with_tunnel_address(keys.node(NODE), node, IPIP, wished)
     free = stored.block(block).release(IPIP.handle_id(NODE), now=NOW)[0].next_write()
-    stored = stored.having(**{keys.node(NODE): node, keys.block(block): codec.encode_block(free)})
+    half_claimed = b'{"state":"pending","deleted":false}'
+    stored = stored.having(
+        **{
+            keys.node(NODE): node,
+            keys.block(block): codec.encode_block(free),
+            keys.affinity(NODE, block): half_claimed,
+        }
+    )
 
     stored = kept(stored.without(keys.handle(IPIP.handle_id(NODE))))
 
@@ -249,13 +258,15 @@ def test_an_address_that_somebody_else_holds_is_given_up():
 
 def test_of_several_that_are_held_only_the_one_that_is_written_down_stays():
     stored = kept(a_store(IN_IPIP))
-    address, handle = stated(stored, IPIP), IPIP.handle_id(NODE)
+    handle = IPIP.handle_id(NODE)
     [block] = [keys.cidr_of(key) for key in stored.below(keys.ALL_BLOCKS)]
     attribute = Attribute(handle, {"node": NODE, "type": "ipipTunnelAddress"})
-    more, _ = stored.block(block).assign(attribute)
+    more, address = stored.block(block).assign(attribute)
+    node = stored.values[keys.node(NODE)]
     twice = {
         keys.block(block): codec.encode_block(more.next_write()),
         keys.handle(handle): codec.encode_handle({block: 2}),
+        keys.node(NODE): codec.with_tunnel_address(keys.node(NODE), node, IPIP, address),
     }
 
     stored = kept(stored.having(**twice))
@@ -278,6 +289,17 @@ def test_an_address_in_a_block_that_is_not_ours_any_more_is_found_by_its_handle(
     stored = kept(with_pool(stored, IN_IPIP, ipip_mode="Never"))
 
     assert (stated(stored, IPIP), held(stored, IPIP)) == (None, {})
+
+
+def test_the_gateway_of_other_plugins_goes_with_the_last_address_of_its_block():
+    stored = kept(a_store(IN_IPIP))
+    stored, _ = settled(stored, an_allocate("c1", link=None, is_delegated=True))
+    stored, _ = settled(stored, a_release("c1"))
+    assert any("ocicat-gateway" in key for key in stored.below(keys.ALL_HANDLES))
+
+    stored = kept(with_pool(stored, IN_IPIP, ipip_mode="Never"))
+
+    assert stored.below(keys.ALL_HANDLES) == []
 
 
 # ---- what pods are told -------------------------------------------------------------------------
