@@ -1,4 +1,4 @@
-"""Addresses for interfaces that other plugins make: Debian's ptp and bridge on our IPAM."""
+"""Addresses for interfaces that other plugins make: Debian's ptp, bridge and macvlan."""
 
 import json
 import signal
@@ -189,6 +189,31 @@ def test_bridge_connects_its_containers(lab, node, attached):
     (first, _), (_, two) = attached(by, "bridge-1"), attached(by, "bridge-2")
 
     system.run("ping", "-n", "-c1", "-W2", str(address_of(two)), namespace=first.namespace)
+
+
+@pytest.fixture
+def segment(node):
+    """A link of the node from which macvlan can make others."""
+    kind = ("type", "veth", "peer", "name", "segment-end")
+    system.run("ip", "link", "add", "segment", *kind, namespace=node.namespace)
+    for name in ("segment", "segment-end"):
+        system.run("ip", "link", "set", name, "up", namespace=node.namespace)
+    probe = ("link", "segment", "name", "probe", "type", "macvlan")
+    made = system.run("ip", "link", "add", *probe, namespace=node.namespace, check=False)
+    if made.returncode == 0:
+        system.run("ip", "link", "del", "probe", namespace=node.namespace)
+        yield "segment"
+    system.run("ip", "link", "del", "segment", namespace=node.namespace)
+    if made.returncode:
+        pytest.skip(f"this kernel has no macvlan: {made.stderr}")
+
+
+def test_macvlan_connects_its_containers(segment, node, attached):
+    by = runtime(node, "macvlan", master=segment)
+    (first, one), (_, two) = attached(by, "macvlan-1"), attached(by, "macvlan-2")
+
+    system.run("ping", "-n", "-c1", "-W2", str(address_of(two)), namespace=first.namespace)
+    by.check(first.container, one)
 
 
 def test_a_ptp_that_fails_gives_the_address_back(lab, node):
