@@ -10,11 +10,12 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 
+from datamodel.bgp import SecretRef
 from datamodel.errors import OcicatError
 from datastore.mirror import Mirror
 from route_distributor.agent import Agent
@@ -22,7 +23,7 @@ from route_distributor.bird.daemon import Bird
 from route_distributor.bird.desired import BirdConfig, NotYet, Settings, desired
 from route_distributor.bird.kernel_routes import KernelRoutes
 from route_distributor.bird.look import greet, look
-from route_distributor.bird.part import BirdPart, Secrets
+from route_distributor.bird.part import BirdPart
 from route_distributor.config import Config, distributor_config
 from route_distributor.decoded import Decoded
 from route_distributor.health import unreadiness
@@ -37,8 +38,6 @@ from route_distributor.snapshot import ClusterSnapshot, cluster_snapshot, ranges
 from route_distributor.web import WebServer, loop_check
 
 log = logging.getLogger("route_distributor")
-
-TUNL0 = "tunl0"  # Calico's name, and the kernel's, of the device of IPIP
 
 
 def main() -> int:
@@ -75,7 +74,7 @@ async def _serve(config: Config) -> None:
         ):
             bird = BirdPart(
                 Bird(config.bird_config, config.bird_socket),
-                partial(_desired, config),
+                partial(_decide, config),
                 secrets.read,
                 routes,
             )
@@ -91,16 +90,16 @@ async def _serve(config: Config) -> None:
     log.info("ended node=%s", config.node)
 
 
-def _desired(config: Config, snapshot: ClusterSnapshot, secrets: Secrets) -> BirdConfig | NotYet:
-    return desired(
-        snapshot,
-        Settings(
-            secrets=secrets,
-            router_id=config.router_id,
-            free_addresses=config.free_addresses,
-            is_ipip_ready=any(name == TUNL0 for _, name in socket.if_nameindex()),
-        ),
+def _decide(
+    config: Config, snapshot: ClusterSnapshot, secrets: Mapping[SecretRef, str]
+) -> BirdConfig | NotYet:
+    settings = Settings(
+        secrets=secrets,
+        router_id=config.router_id,
+        free_addresses=config.free_addresses,
+        is_ipip_ready=any(name == "tunl0" for _, name in socket.if_nameindex()),
     )
+    return desired(snapshot, settings)
 
 
 async def _run_until(
@@ -110,18 +109,18 @@ async def _run_until(
         work = [
             tasks.create_task(mirror.run()),
             tasks.create_task(agent.run()),
-            tasks.create_task(_follow(secrets, agent)),
+            tasks.create_task(_ask_again(agent, BirdPart.name, secrets.changed)),
         ]
         await stop.wait()
         for task in work:
             task.cancel()
 
 
-async def _follow(secrets: SecretFiles, agent: Agent) -> None:
-    """Have BIRD told of passwords that changed."""
+async def _ask_again(agent: Agent, part: str, changed: Callable[[], Awaitable[None]]) -> None:
+    """Have a part brought up to date when what it depends on besides the cluster has changed."""
     while True:
-        await secrets.changed()
-        agent.again(BirdPart.name)
+        await changed()
+        agent.again(part)
 
 
 @contextmanager

@@ -87,6 +87,7 @@ class Bird:
     def _write_draft(self, text: str) -> None:
         self._draft.parent.mkdir(parents=True, exist_ok=True)  # /run is empty after a boot
         with self._draft.open("wb") as file:
+            os.fchmod(file.fileno(), 0o600)  # it may hold passwords
             file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())

@@ -81,7 +81,8 @@ class BirdPart:
         """
         decision = self._decide(snapshot, await asyncio.to_thread(self._secrets))
         if isinstance(decision, BirdConfig):
-            self._wanted, problems = decision, decision.problems
+            self._wanted = decision
+            problems = decision.problems
         else:
             problems = (decision.reason,)
         if self._wanted is None:
