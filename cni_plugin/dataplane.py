@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from cni_plugin import netns, rtnetlink
+from cni_plugin import netns, pod_rtnetlink
 from cni_plugin.observe import (
     SEARCH_TRIES,
     find_link,
@@ -21,12 +21,14 @@ from cni_plugin.observe import (
     observe_side,
     our_links,
 )
+from cni_plugin.pod_rtnetlink import NewLink
 from cni_plugin.podnet import LINK_GROUP, PodNet, Side
-from cni_plugin.rtnetlink import AF_INET, AF_INET6, Link, NewLink
-from cni_plugin.sysctl import ensure_sysctl, has_ipv6, write_sysctl
 from datamodel.attachment import Attachment, LinkOwner, parse_alias
 from datamodel.errors import Invalid, OcicatError, Unavailable
+from kernel_api import rtnetlink
 from kernel_api.netlink import Netlink, Refused
+from kernel_api.rtnetlink import AF_INET, AF_INET6, Link
+from kernel_api.sysctl import ensure_sysctl, has_ipv6, write_sysctl
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +41,8 @@ USABLE_POLL_S = 0.0005
 BY_NETLINK = {
     "conf": {"forwarding": 1, "proxy_arp": 3, "arp_notify": 22, "route_localnet": 26},
     "neigh": {
-        "ucast_solicit": rtnetlink.NDTPA_UCAST_PROBES,
-        "proxy_delay": rtnetlink.NDTPA_PROXY_DELAY,
+        "ucast_solicit": pod_rtnetlink.NDTPA_UCAST_PROBES,
+        "proxy_delay": pod_rtnetlink.NDTPA_PROXY_DELAY,
     },
 }
 
@@ -105,7 +107,7 @@ def create_pair(network: PodNet, netns_fd: int) -> int:
         PodLinkExists: the pod has one.
     """
     host, pod = network.host, network.pod
-    pair = rtnetlink.create_veth(
+    pair = pod_rtnetlink.create_veth(
         NewLink(host.name, host.mac, host.mtu, LINK_GROUP),
         NewLink(pod.name, pod.mac, pod.mtu),
         netns_fd,
@@ -123,7 +125,7 @@ def create_pair(network: PodNet, netns_fd: int) -> int:
             with _kernel(f"link {host.name}"):
                 index = link_state(netlink, host.name).index
                 _expect_nothing_of(host.name)
-                netlink.execute(rtnetlink.set_link(index, alias=network.alias, is_up=True))
+                netlink.execute(pod_rtnetlink.set_link(index, alias=network.alias, is_up=True))
                 return index
         except OcicatError:
             delete_named(host.name, "")  # nobody else would know whose it is
@@ -218,11 +220,11 @@ def _setup_side(netlink: Netlink, side: Side) -> None:
     )
     try:
         netlink.execute(
-            rtnetlink.set_link(index, is_up=True, mtu=side.mtu, ipv4_conf=conf),
-            *([rtnetlink.set_ipv4_neigh(index, neigh)] if neigh else ()),
+            pod_rtnetlink.set_link(index, is_up=True, mtu=side.mtu, ipv4_conf=conf),
+            *([pod_rtnetlink.set_ipv4_neigh(index, neigh)] if neigh else ()),
             *(rtnetlink.add_address(index, address) for address in side.addresses),
-            *(rtnetlink.put_neighbour(index, neighbour) for neighbour in side.neighbours),
-            *(rtnetlink.add_route(index, route) for route in side.routes),
+            *(pod_rtnetlink.put_neighbour(index, neighbour) for neighbour in side.neighbours),
+            *(pod_rtnetlink.add_route(index, route) for route in side.routes),
         )
     except Refused as error:
         if error.errno != errno.EEXIST or error.request.kind != rtnetlink.RTM_NEWROUTE:
@@ -262,7 +264,7 @@ def _is_usable(netlink: Netlink, side: Side) -> bool:
     """
     link = link_state(netlink, side.name)
     return link.is_running and all(
-        rtnetlink.leads_here(netlink.get(rtnetlink.get_route_to(address.ip, link.index)))
+        pod_rtnetlink.leads_here(netlink.get(pod_rtnetlink.get_route_to(address.ip, link.index)))
         for address in side.addresses
         if address.version == 6
     )
@@ -335,7 +337,9 @@ def _is_leftover(link: Link) -> bool:
 def ownerless() -> frozenset[int]:
     """The links of ours that have no owner: left by a killed ADD, or just being made."""
     with _kernel("links"), Netlink() as netlink:
-        links = map(rtnetlink.parse_link, netlink.dump(rtnetlink.veths(), SEARCH_TRIES).messages)
+        links = map(
+            rtnetlink.parse_link, netlink.dump(pod_rtnetlink.veths(), SEARCH_TRIES).messages
+        )
         return frozenset(link.index for link in links if _is_leftover(link))
 
 

@@ -18,8 +18,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from cni_plugin import rtnetlink
+from cni_plugin import pod_rtnetlink
 from datamodel.errors import Unavailable
+from kernel_api import rtnetlink
 from kernel_api.netlink import Netlink
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ class Deletions:
             while not self._is_closed:
                 try:
                     for message in self._announcements.receive():
-                        self._end(rtnetlink.deleted_link(message), None)
+                        self._end(pod_rtnetlink.deleted_link(message), None)
                 except OSError as error:
                     # Some went missing, more than the socket takes: acknowledgements do as well.
                     log.info("announcements of links: %s", error)
@@ -141,8 +142,8 @@ def _delete(netlink: Netlink, batch: Sequence[int]) -> dict[int, OSError]:
         requests = [rtnetlink.delete_link(batch[0])]
     else:
         group = BATCH_GROUPS | int.from_bytes(os.urandom(4), "big") >> 2
-        requests = [rtnetlink.set_link(index, group=group) for index in batch]
-        requests.append(rtnetlink.delete_group(group))
+        requests = [pod_rtnetlink.set_link(index, group=group) for index in batch]
+        requests.append(pod_rtnetlink.delete_group(group))
     try:
         refusals = {refused.request: refused for refused in netlink.refusals(requests)}
     except OSError as error:

@@ -7,19 +7,21 @@ import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cni_plugin import rtnetlink
+from cni_plugin import pod_rtnetlink
+from cni_plugin.pod_rtnetlink import LinkRoute, LinkState
 from cni_plugin.podnet import Side
-from cni_plugin.rtnetlink import AF_INET, AF_INET6, Link, LinkRoute, LinkState
-from cni_plugin.sysctl import has_ipv6, read_sysctl
 from datamodel.attachment import ALIAS_PREFIX, LinkOwner, parse_alias
+from kernel_api import rtnetlink
 from kernel_api.netlink import Netlink, Refused
+from kernel_api.rtnetlink import AF_INET, AF_INET6, Link
+from kernel_api.sysctl import has_ipv6, read_sysctl
 
 SEARCH_TRIES = 100  # a link that a DEL looks for must not be missed because others come and go
 
 
 def link_state(netlink: Netlink, name: str) -> LinkState:
     """The head of a link's description: enough for its index, and read in no time."""
-    return rtnetlink.parse_link_state(netlink.get(rtnetlink.get_link(name)))
+    return pod_rtnetlink.parse_link_state(netlink.get(rtnetlink.get_link(name)))
 
 
 def find_link(netlink: Netlink, name: str) -> Link | None:
@@ -46,7 +48,7 @@ def our_links(netlink: Netlink) -> Iterator[OwnedLink]:
     Raises:
         TimeoutError: the kernel never came to the end of a list without a change.
     """
-    dump = netlink.dump(rtnetlink.veths(), SEARCH_TRIES)
+    dump = netlink.dump(pod_rtnetlink.veths(), SEARCH_TRIES)
     if not dump.is_complete:
         raise TimeoutError("links come and go faster than they can be listed")
     for message in dump.messages:
@@ -86,7 +88,7 @@ def observe_side(netlink: Netlink, desired: Side, is_any_table: bool = False) ->
             for found in _routes(netlink, family, link.index, is_any_table=is_any_table)
         ),
         neighbours=tuple(
-            found.neighbour for found in map(rtnetlink.parse_neighbour, neighbours) if found
+            found.neighbour for found in map(pod_rtnetlink.parse_neighbour, neighbours) if found
         ),
         sysctls=tuple((path, read_sysctl(path)) for path, _ in desired.sysctls),
     )
@@ -102,11 +104,11 @@ def _routes(
 ) -> Iterator[LinkRoute]:
     if family == AF_INET6 and not has_ipv6():
         return
-    request = rtnetlink.routes_through if is_any_table else rtnetlink.main_routes
+    request = pod_rtnetlink.routes_through if is_any_table else pod_rtnetlink.main_routes
     try:
         messages = netlink.dump(request(family, index)).messages
     except Refused as error:
         if error.errno == errno.ENOENT:  # no route was ever made: there is no table
             return
         raise
-    yield from filter(None, (rtnetlink.parse_route(m, is_any_table) for m in messages))
+    yield from filter(None, (pod_rtnetlink.parse_route(m, is_any_table) for m in messages))

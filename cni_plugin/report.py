@@ -10,15 +10,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
-from cni_plugin import rtnetlink
+from cni_plugin import pod_rtnetlink
 from cni_plugin.observe import owned_link
-from cni_plugin.rtnetlink import AF_INET, AF_INET6
-from cni_plugin.sysctl import has_ipv6
 from datamodel.attachment import Kernel
 from datamodel.block import Address
 from datamodel.errors import Unavailable
 from datamodel.report import Report, ReportedLink
+from kernel_api import rtnetlink
 from kernel_api.netlink import Dump, Netlink, Refused
+from kernel_api.rtnetlink import AF_INET, AF_INET6
+from kernel_api.sysctl import has_ipv6
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NETNS = "/proc/thread-self/ns/net"
@@ -33,7 +34,7 @@ def read_report() -> Report:
     try:
         with Netlink() as netlink:
             # Links first: one that is listed has had all its routes by the time they are.
-            links = netlink.dump(rtnetlink.veths())
+            links = netlink.dump(pod_rtnetlink.veths())
             routes = list(_routes(netlink))
             neighbours = netlink.dump(rtnetlink.neighbours())
             kernel = this_kernel()
@@ -72,7 +73,7 @@ def _routes(netlink: Netlink) -> Iterator[Dump]:
     """The main tables of both families."""
     for family in (AF_INET, AF_INET6) if has_ipv6() else (AF_INET,):
         try:
-            yield netlink.dump(rtnetlink.main_routes(family))
+            yield netlink.dump(pod_rtnetlink.main_routes(family))
         except Refused as error:
             if error.errno != errno.ENOENT:  # no route was ever made: there is no table
                 raise
@@ -82,7 +83,7 @@ def _addresses(dumps: Iterable[Dump]) -> dict[int, set[Address]]:
     """The single addresses that are routed to each link."""
     found: dict[int, set[Address]] = {}
     for dump in dumps:
-        for route in filter(None, map(rtnetlink.parse_route, dump.messages)):
+        for route in filter(None, map(pod_rtnetlink.parse_route, dump.messages)):
             address, _, length = route.route.destination.partition("/")
             if length == ("128" if ":" in address else "32"):
                 found.setdefault(route.index, set()).add(ip_address(address))
@@ -93,7 +94,7 @@ def _macs(dump: Dump, addresses: Mapping[int, Collection[Address]]) -> dict[int,
     """The MAC behind each link, by the neighbour entries of its own addresses."""
     return {
         entry.index: entry.neighbour.mac
-        for entry in filter(None, map(rtnetlink.parse_neighbour, dump.messages))
+        for entry in filter(None, map(pod_rtnetlink.parse_neighbour, dump.messages))
         if ip_address(entry.neighbour.address) in addresses.get(entry.index, ())
     }
 

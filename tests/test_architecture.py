@@ -89,7 +89,6 @@ MAX_LINES = 300
 LONGER = {
     "datastore/codec.py": "every field name of the data model in one place",
     "cni_plugin/dataplane.py": "all that is done to the kernel in one place",
-    "cni_plugin/rtnetlink.py": "every message of the kernel in one place",
 }
 
 FILES = sorted(

@@ -20,9 +20,9 @@ from cni_plugin.podnet import (
     remainder,
     with_overhead,
 )
-from cni_plugin.sysctl import read_sysctl, write_sysctl
 from datamodel.attachment import Attachment, Pod
 from datamodel.errors import Invalid, Unavailable
+from kernel_api.sysctl import read_sysctl, write_sysctl
 from tests.netns.namespaces import inside, ip, run_in
 
 V4 = (IPv4Address("10.233.64.5"), IPv4Address("10.233.64.6"))

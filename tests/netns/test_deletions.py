@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from cni_plugin import dataplane, rtnetlink
+from cni_plugin import dataplane, pod_rtnetlink
 from cni_plugin.deletions import BATCH_GROUPS, Deletions
 from cni_plugin.observe import main_routes
 from cni_plugin.podnet import LINK_GROUP, host_names, plan, plan_links
 from cni_plugin.report import read_report
 from datamodel.attachment import Attachment
+from kernel_api import rtnetlink
 from kernel_api.netlink import Netlink
 from tests.netns.namespaces import inside, ip
 
@@ -190,7 +191,7 @@ def test_what_a_killed_batch_left_is_found_by_all_who_look(node, pod):
     attach(pod, range(3))
     with Netlink() as netlink:
         for index in indexes_of(range(3)):
-            netlink.execute(rtnetlink.set_link(index, group=BATCH_GROUPS | 7))
+            netlink.execute(pod_rtnetlink.set_link(index, group=BATCH_GROUPS | 7))
 
     assert our_names() == names_of(range(3))
     assert set(dataplane.attachments_of("net")) == {an_attachment(i) for i in range(3)}
@@ -214,7 +215,7 @@ def test_the_next_batch_does_not_delete_what_a_killed_one_left(deletions, in_nod
     indexes = attach(pod, range(20))
     left, batch = indexes[:5], indexes[5:]
     with Netlink() as netlink:
-        netlink.execute(*(rtnetlink.set_link(index, group=BATCH_GROUPS | 7) for index in left))
+        netlink.execute(*(pod_rtnetlink.set_link(index, group=BATCH_GROUPS | 7) for index in left))
 
     list(in_node.map(deletions.delete, batch))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cni_plugin import dataplane, rtnetlink
+from cni_plugin import dataplane, pod_rtnetlink
 from cni_plugin.podnet import HOST_MAC, LINK_GROUP, plan, plan_links
 from cni_plugin.report import read_report
 from datamodel.attachment import ALIAS_MAX_BYTES, Attachment, Pod
@@ -184,10 +184,10 @@ def churn(node: str) -> Iterator[None]:
     stop = threading.Event()
 
     def run() -> None:
-        come, go = (rtnetlink.NewLink(name, HOST_MAC, None) for name in ("come", "go"))
+        come, go = (pod_rtnetlink.NewLink(name, HOST_MAC, None) for name in ("come", "go"))
         with inside(node), Netlink() as netlink, open(f"/run/netns/{node}", "rb") as here:
             while not stop.is_set():
-                netlink.execute(rtnetlink.create_veth(come, go, here.fileno()))
+                netlink.execute(pod_rtnetlink.create_veth(come, go, here.fileno()))
                 dataplane.delete_link(socket.if_nametoindex("come"))
 
     thread = threading.Thread(target=run)
@@ -206,10 +206,10 @@ def test_a_dump_that_is_interrupted_is_known_as_such(node):
 
     with inside(node), Netlink() as netlink, churn(node):
         for _ in range(3000):
-            outcomes.add(netlink.dump(rtnetlink.veths(), tries=1).is_complete)
+            outcomes.add(netlink.dump(pod_rtnetlink.veths(), tries=1).is_complete)
             if outcomes == {True, False}:
                 break
-        again = netlink.dump(rtnetlink.veths(), tries=100)
+        again = netlink.dump(pod_rtnetlink.veths(), tries=100)
     with inside(node):
         quiet = read_report()
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cni_plugin.rtnetlink import RTM_GETLINK, get_link, parse_link
 from kernel_api.netlink import Netlink, Refused, Request, attribute, attributes
+from kernel_api.rtnetlink import RTM_GETLINK, get_link, parse_link
 
 
 @given(st.dictionaries(st.integers(0, 0x3FFF), st.binary(max_size=9)), st.sampled_from([0, 16]))
