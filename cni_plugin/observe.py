@@ -104,7 +104,7 @@ def _routes(
 ) -> Iterator[LinkRoute]:
     if family == AF_INET6 and not has_ipv6():
         return
-    request = pod_rtnetlink.routes_through if is_any_table else pod_rtnetlink.main_routes
+    request = pod_rtnetlink.routes_through if is_any_table else rtnetlink.main_routes
     try:
         messages = netlink.dump(request(family, index)).messages
     except Refused as error:

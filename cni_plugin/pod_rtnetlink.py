@@ -37,6 +37,7 @@ from kernel_api.rtnetlink import (
     RT_TABLE_MAIN,
     RTA_DST,
     RTA_GATEWAY,
+    RTA_MULTIPATH,
     RTA_OIF,
     RTA_PRIORITY,
     RTM_DELLINK,
@@ -57,7 +58,6 @@ RTM_SETNEIGHTBL = 67
 IFLA_AF_SPEC, IFLA_NET_NS_FD = 26, 28
 VETH_INFO_PEER, IFLA_INET_CONF = 1, 1
 IFF_RUNNING = 0x40
-RTA_MULTIPATH = 9
 RT_TABLE_UNSPEC, RT_TABLE_LOCAL = 0, 255
 RTN_LOCAL = 2
 NUD_REACHABLE = 0x02
@@ -176,14 +176,6 @@ def add_route(index: int, route: Route) -> Request:
     via = _address(route.via) if route.via else None
     wanted = KernelRoute(_network(route.destination), index, via, route.metric)
     return rtnetlink.route(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, wanted)
-
-
-def main_routes(family: int, index: int = 0) -> Request:
-    """List the routes of a family's main table, of all links or of one."""
-    body = ROUTE.pack(family, 0, 0, 0, RT_TABLE_MAIN, 0, 0, 0, 0)
-    if index:
-        body += attribute(RTA_OIF, INT.pack(index))
-    return Request(RTM_GETROUTE, 0, body, "routes")
 
 
 def routes_through(family: int, index: int) -> Request:

@@ -73,7 +73,7 @@ def _routes(netlink: Netlink) -> Iterator[Dump]:
     """The main tables of both families."""
     for family in (AF_INET, AF_INET6) if has_ipv6() else (AF_INET,):
         try:
-            yield netlink.dump(pod_rtnetlink.main_routes(family))
+            yield netlink.dump(rtnetlink.main_routes(family))
         except Refused as error:
             if error.errno != errno.ENOENT:  # no route was ever made: there is no table
                 raise

@@ -40,11 +40,11 @@ IFF_UP = 0x1
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 IFA_F_NODAD = 0x2
 
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY = 1, 4, 5, 6
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH = 1, 4, 5, 6, 9
 RT_TABLE_MAIN = 254
 RTPROT_BOOT = 3  # Calico's for pod routes; `ip route` leaves it out
-RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
-RTN_UNICAST = 1
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
+RTN_UNSPEC, RTN_UNICAST = 0, 1
 RTNH_F_ONLINK = 0x4
 
 NDA_DST, NDA_LLADDR, NDA_IFINDEX = 1, 2, 8
@@ -179,8 +179,12 @@ class KernelRoute:
 
 
 def route(kind: int, flags: int, route: KernelRoute) -> Request:
-    """Make, replace or delete a route: RTM_NEWROUTE or RTM_DELROUTE, and NLM_F_…."""
+    """Make, replace or delete a route: RTM_NEWROUTE or RTM_DELROUTE, and NLM_F_….
+
+    What is deleted may be of any type and scope.
+    """
     network = route.destination
+    how = (RT_SCOPE_UNIVERSE if route.via else RT_SCOPE_LINK, RTN_UNICAST)
     body = ROUTE.pack(
         family_of(network.network_address),
         network.prefixlen,
@@ -188,15 +192,21 @@ def route(kind: int, flags: int, route: KernelRoute) -> Request:
         0,
         RT_TABLE_MAIN,
         route.protocol,
-        RT_SCOPE_UNIVERSE if route.via else RT_SCOPE_LINK,
-        RTN_UNICAST,
+        *(how if kind == RTM_NEWROUTE else (RT_SCOPE_NOWHERE, RTN_UNSPEC)),
         RTNH_F_ONLINK if route.is_onlink else 0,
     )
     body += attribute(RTA_DST, network.network_address.packed) if network.prefixlen else b""
-    body += attribute(RTA_OIF, INT.pack(route.index))
+    body += attribute(RTA_OIF, INT.pack(route.index)) if route.index else b""
     body += attribute(RTA_GATEWAY, route.via.packed) if route.via else b""
     body += attribute(RTA_PRIORITY, UINT.pack(route.metric)) if route.metric else b""
     return Request(kind, flags, body, f"route {network}")
+
+
+def main_routes(family: int, index: int = 0, protocol: int = 0) -> Request:
+    """List the routes of a family's main table, of all links and protocols or of one."""
+    body = ROUTE.pack(family, 0, 0, 0, RT_TABLE_MAIN, protocol, 0, 0, 0)
+    body += attribute(RTA_OIF, INT.pack(index)) if index else b""
+    return Request(RTM_GETROUTE, 0, body, "routes")
 
 
 # ---- neighbours --------------------------------------------------------------------------------
