@@ -12,11 +12,12 @@ from route_distributor.overlay.remote import Remote
 from route_distributor.snapshot import ClusterSnapshot
 
 UNDERLAY = {"node-1": "10.1.0.11", "node-2": "10.1.0.12", "node-3": "10.2.0.13"}
+UNDERLAY_V6 = {"node-1": "fd00:1::11", "node-2": "fd00:1::12", "node-3": "fd00:2::13"}
 NODES = {
     name: Node(
         name,
         ipv4=IPv4Interface(f"{address}/24"),
-        ipv6=IPv6Interface(f"fd00:{i}::1{i}/64"),
+        ipv6=IPv6Interface(f"{UNDERLAY_V6[name]}/64"),
         ipip_address=ip_address(f"10.233.{i}.1"),
         vxlan_ipv4=ip_address(f"10.233.{i}.2"),
         vxlan_ipv6=ip_address(f"fd01::{i}:2"),
@@ -47,13 +48,13 @@ def a_snapshot(
         node=node,
         own=next((n for n in nodes if n.name == node), None),
         others=tuple(n for n in nodes if n.name != node),
-        blocks=(BLOCKS[node],),  # type: ignore[arg-type]
+        blocks=tuple(BLOCKS[name] for name in BLOCKS if name == node),  # type: ignore[arg-type]
         pools=pools,
         bgp=None,
         skipped=(),
     )
 
 
-def without(name: str, **fields: object) -> list[Node]:
+def nodes_with(name: str, **fields: object) -> list[Node]:
     """The nodes, with other fields of one."""
     return [replace(n, **fields) if n.name == name else n for n in NODES.values()]

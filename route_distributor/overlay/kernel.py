@@ -97,47 +97,44 @@ class Kernel:
         names = {uplink.index: uplink.name for uplink in uplinks}
         names |= {d.index: n for n, d in devices.items() if d.kind == _kind(n)}
         items: set[Item] = set()
+        routes: set[bytes] = set()  # some are listed twice
         for index in (d.index for d in devices.values() if d.index in names):
-            items |= self._on(index, names)
-        for family in self._families():
-            items |= self._routes(family, names, protocol=PROTOCOL)
+            items.update(self._on(index, names))
+            if names[index] != IPIP:
+                family = FAMILIES[VERSIONS[names[index]]]
+                routes.update(self._dump(rtnetlink.main_routes(family, index)))
+        for family in (AF_INET, AF_INET6) if has_ipv6() else (AF_INET,):
+            routes.update(self._dump(rtnetlink.main_routes(family, protocol=PROTOCOL)))
+        for message in routes:
+            route = messages.parse_route(message, names)
+            if route and messages.is_ours(message, route):
+                items.add(route)
         values = {}
         for path in sysctls:
             with contextlib.suppress(FileNotFoundError):
                 values[path] = read_sysctl(path)
         return Found(devices, frozenset(items), values)
 
-    def _on(self, index: int, names: Mapping[int, str]) -> set[Item]:
-        """What is on a tunnel device."""
-        items: set[Item] = set()
-        for message in self._netlink.dump(rtnetlink.addresses(index)).messages:
+    def _on(self, index: int, names: Mapping[int, str]) -> Iterator[Item]:
+        """What is on a tunnel device, routes aside."""
+        for message in self._dump(rtnetlink.addresses(index)):
             if address := messages.parse_address(message, names):
-                items.add(address)
+                yield address
         if names[index] == IPIP:
-            return items
-        family = FAMILIES[VERSIONS[names[index]]]
-        for some in (family, AF_BRIDGE):
-            for message in self._netlink.dump(rtnetlink.neighbours(index, some)).messages:
+            return
+        for family in (FAMILIES[VERSIONS[names[index]]], AF_BRIDGE):
+            for message in self._dump(rtnetlink.neighbours(index, family)):
                 found = messages.parse_neighbour(message, names)
                 if found and found[1]:
-                    items.add(found[0])
-        return items | self._routes(family, names, index=index)
+                    yield found[0]
 
-    def _routes(
-        self, family: int, names: Mapping[int, str], index: int = 0, protocol: int = 0
-    ) -> set[Route]:
-        request = rtnetlink.main_routes(family, index, protocol)
+    def _dump(self, request: Request) -> Collection[bytes]:
         try:
-            dump = self._netlink.dump(request)
+            return self._netlink.dump(request).messages
         except Refused as error:
             if error.errno == errno.ENOENT:  # no route was ever made: there is no table
-                return set()
+                return ()
             raise
-        found = ((m, messages.parse_route(m, names)) for m in dump.messages)
-        return {route for m, route in found if route and messages.is_ours(m, route)}
-
-    def _families(self) -> tuple[int, ...]:
-        return (AF_INET, AF_INET6) if has_ipv6() else (AF_INET,)
 
     def do(self, todo: Difference, uplinks: Iterable[Uplink]) -> Done:
         """Do everything, whatever of it is refused."""

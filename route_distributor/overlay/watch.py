@@ -26,7 +26,7 @@ from kernel_api.rtnetlink import (
 )
 from route_distributor.overlay import messages
 from route_distributor.overlay.difference import is_right, place
-from route_distributor.overlay.items import Item, Overlay, Uplink
+from route_distributor.overlay.items import Item, Overlay, Uplink, version_of
 
 RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE = 3, 5, 7
 RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE = 9, 11
@@ -99,12 +99,13 @@ def _judgements(watched: Watched, message: Message) -> Iterator[Judgement]:
 def _item(watched: Watched, is_new: bool, item: Item) -> Judgement:
     """Judge an item that is ours by the rules: it is there now, or it is gone."""
     is_wanted = item in watched.overlay.items
-    return place(item), is_wanted != is_new
+    is_known = version_of(item) not in watched.overlay.unknown
+    return place(item), is_known and is_wanted != is_new
 
 
 def _route(watched: Watched, is_new: bool, payload: bytes) -> Iterator[Judgement]:
     route = messages.parse_route(payload, watched.names)
-    if route is None or route.destination.version in watched.overlay.unknown:
+    if route is None:
         return
     if messages.is_ours(payload, route):
         yield _item(watched, is_new, route)
