@@ -5,8 +5,10 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
@@ -16,9 +18,11 @@ from route_distributor.overlay.part import OverlayPart
 from route_distributor.overlay.remote import Remote
 from route_distributor.part import Applied
 from tests.netns.namespaces import inside, ip, namespaces, run_in
-from tests.overlay import NODES, REMOTE, UNDERLAY, a_pool, a_snapshot
+from tests.overlay import NODES, REMOTE, UNDERLAY, UNDERLAY_V6, a_pool, a_snapshot
 
 POD = {name: f"10.233.{i}.10" for i, name in enumerate(NODES, start=1)}
+POD_V6 = {name: f"fd01::{i}:10" for i, name in enumerate(NODES, start=1)}
+V6_POOL = "fd01::/64"
 MAC = {"node-1": "66:b3:68:28:39:8e", "node-3": "66:87:de:de:c9:2e"}
 VTEP = {name: str(node.vxlan_ipv4) for name, node in NODES.items()}
 
@@ -94,22 +98,23 @@ class Node:
     def routes(self, *more: object) -> list[str]:
         return [line.strip() for line in self.ip("route", "show", *more).splitlines()]
 
-    def ping(self, other: str, *options: str) -> bool:
+    def ping(self, other: str, *options: str, to: Mapping[str, str] = POD) -> bool:
         """Whether the pod reaches the other node's."""
         command = ["ip", "netns", "exec", self.pod, "ping", "-c", "1", "-W", "1", *options]
-        return not subprocess.run(
-            [*command, POD[other]], capture_output=True, check=False
-        ).returncode
+        done = subprocess.run([*command, to[other]], capture_output=True, check=False)
+        return done.returncode == 0
 
 
 @contextmanager
 def nodes_of_two_subnets() -> Iterator[tuple[Node, ...]]:
     names = [f"n{i}" for i in (1, 2, 3)] + [f"p{i}" for i in (1, 2, 3)]
     with namespaces("router", *names) as (router, *spaces), ExitStack() as undo:
-        run_in(router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        run_in(router, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
         for number in (1, 2):
             ip("-n", router, "link", "add", f"switch{number}", "up", "type", "bridge")
             ip("-n", router, "addr", "add", f"10.{number}.0.1/24", "dev", f"switch{number}")
+            there = ("dev", f"switch{number}", "nodad")
+            ip("-n", router, "addr", "add", f"fd00:{number}::1/64", *there)
         nodes = []
         for i, (name, address) in enumerate(UNDERLAY.items()):
             node = Node(name, spaces[i], spaces[i + 3])
@@ -119,7 +124,9 @@ def nodes_of_two_subnets() -> Iterator[tuple[Node, ...]]:
             ip("-n", router, "link", "set", name, "up", "master", f"switch{subnet}")
             node.ip("link", "set", "eth0", "up")
             node.ip("addr", "add", f"{address}/24", "dev", "eth0")
+            node.ip("addr", "add", f"{UNDERLAY_V6[name]}/64", "dev", "eth0", "nodad")
             node.ip("route", "add", "default", "via", f"10.{subnet}.0.1")
+            node.ip("-6", "route", "add", "default", "via", f"fd00:{subnet}::1")
             add_pod(node)
             undo.callback(node.stop)
             node.start()
@@ -135,10 +142,15 @@ def add_pod(node: Node) -> None:
     ip("-n", node.pod, "link", "set", "eth0", "up", "mtu", "1450")
     ip("-n", node.pod, "addr", "add", POD[node.name], "dev", "eth0")
     ip("-n", node.pod, "route", "add", "default", "via", "169.254.1.1", "dev", "eth0", "onlink")
+    node.ip("-6", "route", "add", POD_V6[node.name], "dev", "cali1")
+    ip("-n", node.pod, "addr", "add", POD_V6[node.name], "dev", "eth0", "nodad")
+    ip("-n", node.pod, "-6", "route", "add", "default", "via", "fe80::1", "dev", "eth0")
     mac = json.loads(ip("-j", "-n", node.pod, "link", "show", "eth0"))[0]["address"]
-    node.ip("neigh", "add", POD[node.name], "lladdr", mac, "dev", "cali1")
-    neighbour = ("169.254.1.1", "lladdr", "ee:ee:ee:ee:ee:ee", "dev", "eth0")
-    ip("-n", node.pod, "neigh", "add", *neighbour)
+    for address in (POD[node.name], POD_V6[node.name]):
+        node.ip("neigh", "add", address, "lladdr", mac, "dev", "cali1")
+    for address in ("169.254.1.1", "fe80::1"):
+        known = ("lladdr", "ee:ee:ee:ee:ee:ee", "dev", "eth0")
+        ip("-n", node.pod, "neigh", "add", address, *known)
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +197,61 @@ def test_tunnels_are_used_where_the_mode_says_so(nodes):
     assert (data["id"], data["port"], data["local"], data["link"], data["learning"]) == (
         (4096, 4789, "10.1.0.11", "eth0", False)
     )
+
+
+@pytest.mark.parametrize("mode", ["Always", "CrossSubnet"])
+def test_the_same_for_ipv6(nodes, mode):
+    use(nodes, a_pool(vxlan=mode, cidr=V6_POOL))
+    one = nodes[0]
+    for node in nodes:
+        ip("-n", node.pod, "link", "set", "eth0", "mtu", "1430")
+
+    direct = {
+        "Always": "fd01::2:0/122 via fd01::2:2 dev vxlan-v6.calico metric 1024 onlink pref medium",
+        "CrossSubnet": "fd01::2:0/122 via fd00:1::12 dev eth0 metric 1024 onlink pref medium",
+    }
+    assert one.ip("-6", "route", "show", "proto", "80").splitlines() == [
+        direct[mode],
+        "fd01::3:0/122 via fd01::3:2 dev vxlan-v6.calico metric 1024 onlink pref medium",
+    ]
+    for other in ("node-2", "node-3"):
+        # The first one also waits for what IPv6 asks for on links that have just come up.
+        eventually(lambda other=other: one.ping(other, to=POD_V6))
+        assert one.ping(other, "-s", str(1430 - 48), "-M", "do", to=POD_V6)
+        assert one.ping(other, "-s", "4000", to=POD_V6)
+    for change in (
+        "ip -6 route flush proto 80",
+        "ip link set vxlan-v6.calico down",
+        "ip -6 addr flush dev vxlan-v6.calico",
+        "sysctl -qw net.ipv6.conf.all.forwarding=0",
+    ):
+        run_in(one.netns, "sh", "-c", change)
+        eventually(lambda: one.ping("node-2", to=POD_V6), seconds=1)
+        eventually(lambda: one.ping("node-3", to=POD_V6), seconds=1)
+    for node in nodes:
+        ip("-n", node.pod, "link", "set", "eth0", "mtu", "1450")
+
+
+def test_a_borrowed_address_is_reached_where_it_is_and_one_here_goes_before(nodes):
+    one, two, three = nodes
+    use(nodes, a_pool(vxlan="Always"))
+    borrowed = "10.233.1.99"  # of node-1's block
+    ip("-n", three.pod, "addr", "add", borrowed, "dev", "eth0")
+    three.ip("route", "add", borrowed, "dev", "cali1", "scope", "link")
+    remote = replace(REMOTE, borrowed=((ip_address(borrowed), "node-3"),))
+
+    for node in nodes:
+        node.tell(a_pool(vxlan="Always"), remote=remote)
+
+    assert one.ping("there", to={"there": borrowed})
+    assert two.ping("there", to={"there": borrowed})
+    one.ip("route", "add", borrowed, "dev", "cali1", "scope", "link")  # as the plugin does it
+    assert f"{borrowed} dev cali1" in one.ip("route", "get", borrowed)
+    one.ip("route", "del", borrowed, "dev", "cali1")
+    for node in nodes:
+        node.tell(a_pool(vxlan="Always"), remote=REMOTE)
+    assert borrowed not in two.ip("route")
+    three.ip("route", "del", borrowed)
 
 
 def test_a_mode_that_changes_under_traffic_loses_nothing(nodes):
@@ -238,7 +305,6 @@ CHANGES = {
     "forwarding-off": "sysctl -qw net.ipv4.ip_forward=0",
     "forwarding-off-on-device": "sysctl -qw net/ipv4/conf/vxlan.calico/forwarding=0",
     "reverse-path-filter": "sysctl -qw net/ipv4/conf/vxlan.calico/rp_filter=1",
-    "uplink-mtu": "ip link set eth0 mtu 1400; ip link set eth0 mtu 1500",
     "uplink-down-and-up": "ip link set eth0 down; ip link set eth0 up; "
     "ip route add default via 10.1.0.1",
     "uplink-flushed": "ip addr flush dev eth0; ip addr add 10.1.0.11/24 dev eth0; "
@@ -286,6 +352,15 @@ def test_what_somebody_else_changes_is_back_within_a_second(nodes, change):
     assert sum(applied.changed for applied in one.applied[passes:]) >= 1
     assert one.ping("node-2")
     assert one.ping("node-3")
+
+
+def test_the_mtu_follows_the_uplink(nodes):
+    use(nodes, a_pool(vxlan="Always"))
+    one = nodes[0]
+
+    for uplink, tunnel in ((1400, 1350), (1500, 1450)):
+        one.ip("link", "set", "eth0", "mtu", str(uplink))
+        eventually(lambda mtu=tunnel: f"mtu {mtu} " in one.ip("link", "show", "vxlan.calico"), 1)
 
 
 def test_nothing_foreign_is_removed_and_its_coming_and_going_is_nothing_to_us(nodes):
