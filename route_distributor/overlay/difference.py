@@ -5,7 +5,7 @@ lead there, a route is replaced at once, and what nobody leads to any more goes 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from route_distributor.overlay.items import (
     ALIAS,
@@ -41,6 +41,10 @@ class Difference:
     release: tuple[str, ...] = ()  # tunl0, which cannot be removed: down, and nobody's
     remove_last: tuple[str, ...] = ()  # devices
     problems: tuple[str, ...] = field(default=(), compare=False)
+
+    def without_removal(self) -> "Difference":
+        """What can be done before all that should be is known."""
+        return replace(self, remove=(), release=(), remove_last=())
 
 
 def difference(wanted: Overlay, found: Found) -> Difference:

@@ -15,6 +15,7 @@ from route_distributor.overlay.difference import difference
 from route_distributor.overlay.remote import Remote
 from route_distributor.overlay.watch import GROUPS, Watched, is_disturbed
 from route_distributor.part import Applied
+from route_distributor.readable import readable
 from route_distributor.snapshot import ClusterSnapshot
 
 
@@ -40,15 +41,18 @@ class OverlayPart:
     async def apply(self, snapshot: ClusterSnapshot) -> Applied:
         """Make the tunnels what *snapshot* wants.
 
+        Before it is known what other nodes have, devices are made and nothing is removed: BIRD
+        needs the devices, and whoever has routes keeps them.
+
         Raises:
-            Unavailable: what other nodes have is not known yet, or the kernel refused something
-                that it may take when asked again. Everything else is done.
+            Unavailable: that is not known yet, or the kernel refused something that it may take
+                when asked again. Everything else is done.
         """
         remote = self._remote()
-        if remote is None:
-            raise Unavailable("overlay: etcd has not yet said what other nodes have; tunnels wait")
         async with self._turn:
             applied, refused, self._watched = await asyncio.to_thread(_bring, snapshot, remote)
+        if remote is None:
+            refused = ("etcd has not yet said what other nodes have", *refused)
         if refused:
             raise Unavailable(f"overlay: {'; '.join(refused)}")
         return applied
@@ -59,7 +63,7 @@ class OverlayPart:
             async with self._turn:
                 if self._was_disturbed():
                     return
-            await self._announced()
+            await readable(self._announcements.fileno())
 
     def _was_disturbed(self) -> bool:
         try:
@@ -67,29 +71,23 @@ class OverlayPart:
         except OSError:  # some went missing
             return True
 
-    async def _announced(self) -> None:
-        loop = asyncio.get_running_loop()
-        fd = self._announcements.fileno()
-        readable = asyncio.Event()
-        loop.add_reader(fd, readable.set)
-        try:
-            await readable.wait()
-        finally:
-            loop.remove_reader(fd)
-
     def close(self) -> None:
         """Let go of the socket; the tunnels stay."""
         self._announcements.close()
 
 
-def _bring(snapshot: ClusterSnapshot, remote: Remote) -> tuple[Applied, tuple[str, ...], Watched]:
+def _bring(
+    snapshot: ClusterSnapshot, remote: Remote | None
+) -> tuple[Applied, tuple[str, ...], Watched]:
     """Do one pass; say what came of it, what was refused for now, and what to look out for."""
     addresses = _addresses(snapshot)
     with kernel.opened() as here:
         by_version = here.uplinks(addresses)
         uplinks = tuple(by_version.values())
-        wanted = overlay(snapshot, remote, by_version)
+        wanted = overlay(snapshot, Remote() if remote is None else remote, by_version)
         todo = difference(wanted, here.find(uplinks, wanted.sysctls))
+        if remote is None:
+            todo = todo.without_removal()
         done = here.do(todo, uplinks)
         devices = {index: name for name, index in here.indexes().items()}
     problems = (*wanted.problems, *todo.problems, *done.lasting)

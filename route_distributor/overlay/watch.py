@@ -2,7 +2,8 @@
 
 Pure: no I/O. A message is judged by what it says, so that pods that come and go cost a look at its
 head, and what we did ourselves is nothing to do something about. Of several messages about the
-same thing the last one counts.
+same thing the last one counts; but not about a link or an address that is back: when it went, the
+kernel removed routes, and does not say so.
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping
@@ -47,6 +48,7 @@ ALL_LINKS = -1
 _NETCONF_HEAD = 4  # the family, and room to the next four bytes
 
 Judgement = tuple[Hashable, bool]  # what a message is about, and whether it is against us
+FOR_GOOD = ()  # what no later message is about
 
 
 @dataclass(frozen=True)  # no slots: what is computed from a value is kept with it
@@ -127,12 +129,14 @@ def _neighbour(watched: Watched, is_new: bool, payload: bytes) -> Iterator[Judge
 def _address(watched: Watched, is_new: bool, payload: bytes) -> Iterator[Judgement]:
     _, _, _, _, index = rtnetlink.ADDRESS.unpack_from(payload)
     if (own := messages.parse_address(payload, watched.devices)) is not None:
-        yield _item(watched, is_new, own)
+        if _item(watched, is_new, own)[1]:
+            yield FOR_GOOD, True
     elif index not in watched.devices:
         ip = rtnetlink.parse_address(payload).ip
         if ip in watched.node_addresses:
             is_there = any(uplink.index == index for uplink in watched.uplinks)
-            yield (ip, index), is_new != is_there
+            if is_new != is_there:
+                yield FOR_GOOD, True
 
 
 def _link(watched: Watched, is_new: bool, payload: bytes) -> Iterator[Judgement]:
@@ -140,15 +144,17 @@ def _link(watched: Watched, is_new: bool, payload: bytes) -> Iterator[Judgement]
     if family:  # what a bridge says of a port
         return
     uplink = next((uplink for uplink in watched.uplinks if uplink.index == index), None)
+    wanted = watched.overlay.devices.get(watched.devices.get(index, ""))
     if uplink is not None:
-        yield index, not is_new or messages.parse_uplink(payload) != uplink
-    if index in watched.devices:
-        wanted = watched.overlay.devices.get(watched.devices[index])
-        if wanted is not None:
-            yield index, not is_new or not is_right(messages.parse_device(payload), wanted)
-    elif watched.missing:
+        is_against = not is_new or messages.parse_uplink(payload) != uplink
+    elif wanted is not None:
+        is_against = not is_new or not is_right(messages.parse_device(payload), wanted)
+    else:
         # One that we could not make: perhaps it is there now, or what is in its way has gone.
-        yield index, rtnetlink.parse_link(payload).name in watched.missing
+        missing = watched.missing
+        is_against = bool(missing) and rtnetlink.parse_link(payload).name in missing
+    if is_against:
+        yield FOR_GOOD, True
 
 
 def _sysctls(watched: Watched, payload: bytes) -> Iterator[Judgement]:

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import statistics
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -26,6 +27,7 @@ V6_POOL = "fd01::/64"
 MAC = {"node-1": "66:b3:68:28:39:8e", "node-3": "66:87:de:de:c9:2e"}
 VTEP = {name: str(node.vxlan_ipv4) for name, node in NODES.items()}
 
+VTEP_V6 = str(NODES["node-1"].vxlan_ipv6)
 TUNNELLED = f"10.233.3.0/24 via {VTEP['node-3']} dev vxlan.calico onlink"
 
 
@@ -225,11 +227,21 @@ def test_the_same_for_ipv6(nodes, mode):
         "ip -6 addr flush dev vxlan-v6.calico",
         "sysctl -qw net.ipv6.conf.all.forwarding=0",
     ):
+        before, passes = kernel_v6(one), len(one.applied)
         run_in(one.netns, "sh", "-c", change)
-        eventually(lambda: one.ping("node-2", to=POD_V6), seconds=1)
-        eventually(lambda: one.ping("node-3", to=POD_V6), seconds=1)
+        eventually(lambda was=before, n=passes: len(one.applied) > n and kernel_v6(one) == was)
+        assert one.ping("node-2", to=POD_V6)
+        assert one.ping("node-3", to=POD_V6)
     for node in nodes:
         ip("-n", node.pod, "link", "set", "eth0", "mtu", "1450")
+
+
+def kernel_v6(node: Node) -> list[str]:
+    return [
+        node.ip("-6", "route", "show", "proto", "80"),
+        *(line for line in node.ip("-6", "addr").splitlines() if VTEP_V6 in line),
+        run_in(node.netns, "sysctl", "net.ipv6.conf.all.forwarding"),
+    ]
 
 
 def test_a_borrowed_address_is_reached_where_it_is_and_one_here_goes_before(nodes):
@@ -341,17 +353,29 @@ def has(node: Node, wanted: list[str]) -> bool:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_somebody_else_changes_is_back_within_a_second(nodes, change):
+def test_what_somebody_else_changes_is_put_right(nodes, change):
     use(nodes, a_pool(vxlan="CrossSubnet"))
     one = nodes[0]
     before, passes = kernel(one), len(one.applied)
 
     run_in(one.netns, "sh", "-c", CHANGES[change])
 
-    eventually(lambda: len(one.applied) > passes and has(one, before), seconds=1)
+    eventually(lambda: len(one.applied) > passes and has(one, before))
     assert sum(applied.changed for applied in one.applied[passes:]) >= 1
     assert one.ping("node-2")
     assert one.ping("node-3")
+
+
+def test_that_takes_no_second(nodes):
+    use(nodes, a_pool(vxlan="Always"))
+    one = nodes[0]
+
+    took = []
+    for _ in range(5):
+        one.ip("route", "flush", "proto", "80")
+        took.append(eventually(lambda: len(one.routes("proto", "80")) == 2))
+
+    assert statistics.median(took) < 1
 
 
 def test_the_mtu_follows_the_uplink(nodes):
@@ -360,7 +384,7 @@ def test_the_mtu_follows_the_uplink(nodes):
 
     for uplink, tunnel in ((1400, 1350), (1500, 1450)):
         one.ip("link", "set", "eth0", "mtu", str(uplink))
-        eventually(lambda mtu=tunnel: f"mtu {mtu} " in one.ip("link", "show", "vxlan.calico"), 1)
+        eventually(lambda mtu=tunnel: f"mtu {mtu} " in one.ip("link", "show", "vxlan.calico"))
 
 
 def test_nothing_foreign_is_removed_and_its_coming_and_going_is_nothing_to_us(nodes):
@@ -403,6 +427,28 @@ def test_nothing_foreign_is_removed_and_its_coming_and_going_is_nothing_to_us(no
     assert before[0] == kernel(one)[0]
 
 
+def test_before_it_is_known_what_others_have_devices_are_made_and_nothing_goes(nodes):
+    one = nodes[0]
+    use(nodes, a_pool())
+    with inside(one.netns):
+        asyncio.run(apply_without_knowledge(a_pool(vxlan="Always")))
+    assert "vxlan.calico" in one.ip("link")
+
+    use(nodes, a_pool(vxlan="Always"))
+    before = kernel(one)
+    with inside(one.netns):
+        asyncio.run(apply_without_knowledge(a_pool()))
+    assert kernel(one) == before
+
+
+async def apply_without_knowledge(*pools: Pool) -> None:
+    with (
+        closing(OverlayPart(lambda: None)) as part,
+        pytest.raises(Unavailable, match="not yet said"),
+    ):
+        await part.apply(a_snapshot(*pools))
+
+
 def test_a_kernel_without_ipip_is_named_and_the_rest_goes_on(nodes):
     one = nodes[0]
 
@@ -427,4 +473,4 @@ def test_a_link_of_that_name_which_is_somebody_elses_stays_until_it_is_removed(n
         "link vxlan.calico: exists and is no vxlan device; remove it",
     )
     one.ip("link", "del", "vxlan.calico")
-    eventually(lambda: TUNNELLED in one.routes("proto", "80"), seconds=1)
+    eventually(lambda: TUNNELLED in one.routes("proto", "80"))
