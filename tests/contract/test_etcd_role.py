@@ -26,6 +26,7 @@ from datastore.etcd import EtcdStore
 from datastore.mirror import Mirror
 from datastore.store import Change, Doubt
 from ipam_api import ipam_pb2
+from route_distributor.overlay.follower import RemoteFollower
 from route_distributor.snapshot import cluster_snapshot, ranges_of
 from tests.etcd_server import EtcdServer
 from tests.ipam import STAMP, a_foreign_block
@@ -182,6 +183,22 @@ async def test_the_route_distributor_follows_the_cluster(etcd, ipamd):
     assert before.pools
 
 
+async def test_the_route_distributor_follows_the_blocks_of_all_nodes_if_a_pool_uses_vxlan(
+    etcd, ipamd
+):
+    pool = Pool("tunnelled", ip_network("10.88.0.0/16"), 24, vxlan_mode="Always")
+    async with client(etcd, ROUTES) as store, client(etcd, ADMIN) as admin:
+        await admin.commit(Change(put={keys.pool(pool.name): codec.encode_pool(pool, STAMP)}))
+        follower = RemoteFollower(store)
+        task = asyncio.create_task(follower.run())
+        async with asyncio.timeout(10):
+            while follower.remote is None or not follower.remote.blocks:
+                await follower.changed()
+        task.cancel()
+
+    assert follower.remote.skipped == ()
+
+
 async def test_the_route_distributor_can_write_nothing(etcd, ipamd):
     async with client(etcd, ROUTES) as store:
         for prefix in ranges_of("node-1"):
@@ -189,9 +206,9 @@ async def test_the_route_distributor_can_write_nothing(etcd, ipamd):
                 await store.commit(Change(put={f"{prefix}mine": b"{}"}))
 
 
-async def test_the_route_distributor_reads_neither_pods_nor_their_addresses(etcd, ipamd):
+async def test_the_route_distributor_reads_no_pods(etcd, ipamd):
     async with client(etcd, ROUTES) as store:
-        for prefix in (keys.ALL_BLOCKS, keys.ALL_HANDLES, keys.ENDPOINTS):
+        for prefix in (keys.ALL_HANDLES, keys.ENDPOINTS):
             with pytest.raises(Invalid, match="permission denied"):
                 await store.read(prefix)
 
