@@ -6,6 +6,7 @@ fields that we do not know are kept and written back.
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -162,6 +163,21 @@ def decode_block(key: str, value: bytes) -> Block:
             },
             extra={k: v for k, v in document.items() if k not in _BLOCK_FIELDS},
         ).checked()
+
+
+_OWNER = re.compile(rb'"affinity":"host:([^"\\\\]+)"')
+
+
+def may_hold_for_others(value: bytes) -> bool:
+    """Whether a block may hold addresses of pods of other nodes than its own.
+
+    It looks at the text only, for whoever is told of every block that changes (measured with 110
+    holders: 10 µs, to read it takes 900).
+    """
+    owners = _OWNER.findall(value)
+    if len(owners) != 1:
+        return True
+    return value.count(b'"node":') != value.count(b'"node":"' + owners[0] + b'"')
 
 
 def _sequence_number(value: Any) -> int:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from datamodel.errors import Invalid
 from datastore import keys
-from datastore.codec import decode_affinity, decode_block, decode_pool
+from datastore.codec import decode_affinity, decode_block, decode_pool, may_hold_for_others
 from datastore.store import Entry
 from kernel_api.rtnetlink import Address, Network
 
@@ -96,6 +96,8 @@ def _confirmed(entry: Entry) -> tuple[Network, str] | None:
 
 
 def _borrowed(entry: Entry) -> tuple[tuple[Address, str], ...]:
+    if not may_hold_for_others(entry.value):
+        return ()
     block = decode_block(entry.key, entry.value)
     strangers = {
         index: attribute.node

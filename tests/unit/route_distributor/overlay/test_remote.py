@@ -1,7 +1,11 @@
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from datamodel.affinity import PENDING
 from datamodel.attribute import Attribute
@@ -79,6 +83,20 @@ def test_what_another_node_holds_of_a_block_is_borrowed():
         (ip_address("10.233.2.1"), "node-3"),
         (ip_address("10.233.2.3"), "node-1"),
     )
+
+
+NAMES = st.sampled_from(["node-1", "node-10", "node", 'no"de', "no\\de", "nœud", "<node>"])
+
+
+@given(owner=st.none() | NAMES, nodes=st.lists(NAMES, max_size=4), in_words=st.booleans())
+def test_whatever_nodes_are_called_exactly_what_is_another_ones_is_borrowed(owner, nodes, in_words):
+    key, value = a_block(*nodes, owner=owner)
+    if in_words:  # as somebody's editor may write it
+        value = json.dumps(json.loads(value), indent=1).encode()
+
+    found = read({key: Entry(key, value, 1)})
+
+    assert [node for _, node in found.borrowed] == [node for node in nodes if node != owner]
 
 
 def test_what_is_held_of_nobodys_block_is_borrowed():
