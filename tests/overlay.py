@@ -48,7 +48,7 @@ def a_snapshot(
         node=node,
         own=next((n for n in nodes if n.name == node), None),
         others=tuple(n for n in nodes if n.name != node),
-        blocks=tuple(BLOCKS[name] for name in BLOCKS if name == node),  # type: ignore[arg-type]
+        blocks=tuple(BLOCKS[name] for name in BLOCKS if name == node),
         pools=pools,
         bgp=None,
         skipped=(),

@@ -27,7 +27,7 @@ from route_distributor.overlay.items import (
     Uplink,
     Vxlan,
 )
-from route_distributor.overlay.remote import Remote
+from route_distributor.overlay.remote import TUNNELLED, Remote
 from route_distributor.snapshot import ClusterSnapshot
 
 HEADER = {IPIP: 20, VXLAN[4]: 50, VXLAN[6]: 70}  # bytes that the tunnel adds to a packet
@@ -78,7 +78,7 @@ def _usable(pools: Iterable[Pool], problems: list[str]) -> tuple[Pool, ...]:
     """Those that say by which tunnel they are reached, the narrowest first."""
     kept = []
     for pool in pools:
-        if pool.ipip_mode != "Never" and pool.vxlan_mode != "Never":
+        if pool.ipip_mode in TUNNELLED and pool.vxlan_mode in TUNNELLED:
             problems.append(f"{pool}: ipipMode and vxlanMode are both on; choose one")
         else:
             kept.append(pool)
@@ -89,8 +89,8 @@ def _kinds(pools: Iterable[Pool], version: int) -> set[str]:
     kinds = set()
     for pool in pools:
         if pool.cidr.version == version:
-            kinds |= {"vxlan"} if pool.vxlan_mode != "Never" else set()
-            kinds |= {"ipip"} if pool.ipip_mode != "Never" and version == 4 else set()
+            kinds |= {"vxlan"} if pool.vxlan_mode in TUNNELLED else set()
+            kinds |= {"ipip"} if pool.ipip_mode in TUNNELLED and version == 4 else set()
     return kinds
 
 
@@ -209,7 +209,7 @@ class _Ways:
     def route(self, cidr: Network, node: str) -> Route | None:
         """The route to what *node* has; ``None`` if it is not for us to make, or cannot be."""
         pool = next((p for p in self.pools if p.contains(cidr)), None)
-        if pool is None or pool.vxlan_mode == "Never":
+        if pool is None or pool.vxlan_mode not in TUNNELLED:
             return None
         peer = self.peers.get(node)
         if peer is None:

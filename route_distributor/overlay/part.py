@@ -25,6 +25,8 @@ class OverlayPart:
     It lives in the network namespace that the thread is in which makes it.
     """
 
+    name = "overlay"
+
     def __init__(self, remote: Callable[[], Remote | None]) -> None:
         """Take what tells what other nodes have; ``None`` as long as that is not known."""
         self._remote = remote
@@ -32,11 +34,6 @@ class OverlayPart:
         self._watched = Watched()
         # What is announced is judged by what should be: not while that is being changed.
         self._turn = asyncio.Lock()
-
-    @property
-    def name(self) -> str:
-        """In logs and metrics."""
-        return "overlay"
 
     async def apply(self, snapshot: ClusterSnapshot) -> Applied:
         """Make the tunnels what *snapshot* wants.

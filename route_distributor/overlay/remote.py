@@ -17,6 +17,8 @@ from kernel_api.rtnetlink import Address, Network
 
 T = TypeVar("T")
 
+TUNNELLED = ("Always", "CrossSubnet")  # modes; a text that is none stands for Never
+
 
 @dataclass(frozen=True, slots=True)
 class Remote:
@@ -36,7 +38,7 @@ def ranges_of(entries: Mapping[str, Entry]) -> frozenset[str]:
                 pool = decode_pool(key, entry.value)
             except Invalid:
                 continue
-            if pool.vxlan_mode != "Never":
+            if pool.vxlan_mode in TUNNELLED:
                 versions.add(pool.cidr.version)
     affinities = {keys.ALL_AFFINITIES} if versions else set()
     return frozenset({keys.POOLS, *affinities, *map(keys.blocks, versions)})

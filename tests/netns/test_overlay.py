@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
 
 from datamodel.errors import Unavailable
 from datamodel.pool import Pool
+from kernel_api.netlink import Netlink
+from kernel_api.rtnetlink import NLM_F_CREATE, RTM_NEWROUTE, KernelRoute, route
 from route_distributor.overlay.part import OverlayPart
 from route_distributor.overlay.remote import Remote
 from route_distributor.part import Applied
@@ -447,6 +449,22 @@ async def apply_without_knowledge(*pools: Pool) -> None:
         pytest.raises(Unavailable, match="not yet said"),
     ):
         await part.apply(a_snapshot(*pools))
+
+
+def test_announcements_that_went_missing_count_as_a_disturbance():
+    with namespaces("alone") as (netns,), inside(netns):
+        asyncio.run(overflow())
+
+
+async def overflow() -> None:
+    with closing(OverlayPart(lambda: REMOTE)) as part, Netlink() as netlink:
+        for i in range(40):
+            somewhere = [ip_network(((198 << 24) + 500 * i + j, 32)) for j in range(500)]
+            netlink.execute(
+                *(route(RTM_NEWROUTE, NLM_F_CREATE, KernelRoute(net, 1)) for net in somewhere)
+            )
+        async with asyncio.timeout(5):
+            await part.disturbed()
 
 
 def test_a_kernel_without_ipip_is_named_and_the_rest_goes_on(nodes):

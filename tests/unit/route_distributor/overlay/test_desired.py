@@ -29,8 +29,9 @@ def routes(found: Overlay) -> dict[str, tuple[str, str, int]]:
     }
 
 
-def test_a_cluster_without_overlays_only_forwards():
-    found = overlay(a_snapshot(a_pool()), REMOTE, UPLINKS)
+@pytest.mark.parametrize("mode", ["Never", "", "whatever comes"])
+def test_a_cluster_without_overlays_only_forwards(mode):
+    found = overlay(a_snapshot(a_pool(mode, mode)), REMOTE, UPLINKS)
 
     assert found == Overlay(
         sysctls={"net/ipv4/conf/all/forwarding": "1", "net/ipv6/conf/all/forwarding": "1"}
