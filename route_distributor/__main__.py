@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -32,6 +32,8 @@ from route_distributor.meter import Meter
 from route_distributor.metrics import Metrics
 from route_distributor.nat.nft import Nft
 from route_distributor.nat.part import NatPart
+from route_distributor.overlay.follower import RemoteFollower
+from route_distributor.overlay.part import OverlayPart
 from route_distributor.part import Part
 from route_distributor.secrets import SecretFiles
 from route_distributor.snapshot import ClusterSnapshot, cluster_snapshot, ranges_of
@@ -66,9 +68,11 @@ async def _serve(config: Config) -> None:
     ranges = ranges_of(config.node)
     mirror = Mirror(store, lambda _: ranges)
     secrets = SecretFiles(config.secrets_dir)
+    others = RemoteFollower(store)
     try:
         with (
             closing(KernelRoutes()) as routes,
+            closing(OverlayPart(lambda: others.remote)) as overlay,
             closing(NatPart(Nft())) as nat,
             _meter(config, mirror) as meter,
         ):
@@ -80,11 +84,18 @@ async def _serve(config: Config) -> None:
             )
             ledger = Ledger(config.status_file, meter, time.monotonic, lambda: datetime.now(UTC))
             # Side by side; within brackets, each needs what those before it make.
-            chains: list[list[Part]] = [[bird], [nat]]
+            chains: list[list[Part]] = [[overlay, bird], [nat]]
             see = partial(cluster_snapshot, config.node, decoded=Decoded())
             agent = Agent(mirror, see, chains, ledger)
             log.info("started node=%s file=%s", config.node, config.bird_config)
-            await _run_until(stop, mirror, agent, secrets)
+            tasks = [
+                mirror.run(),
+                others.run(),
+                agent.run(),
+                _ask_again(agent, BirdPart.name, secrets.changed),
+                _ask_again(agent, OverlayPart.name, others.changed),
+            ]
+            await _run_until(stop, tasks)
     finally:
         await store.close()
     log.info("ended node=%s", config.node)
@@ -102,15 +113,9 @@ def _decide(
     return desired(snapshot, settings)
 
 
-async def _run_until(
-    stop: asyncio.Event, mirror: Mirror, agent: Agent, secrets: SecretFiles
-) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        work = [
-            tasks.create_task(mirror.run()),
-            tasks.create_task(agent.run()),
-            tasks.create_task(_ask_again(agent, BirdPart.name, secrets.changed)),
-        ]
+async def _run_until(stop: asyncio.Event, tasks: Iterable[Coroutine[None, None, None]]) -> None:
+    async with asyncio.TaskGroup() as group:
+        work = [group.create_task(task) for task in tasks]
         await stop.wait()
         for task in work:
             task.cancel()
@@ -129,7 +134,9 @@ def _meter(config: Config, mirror: Mirror) -> Iterator[Meter]:
     if config.metrics is None:
         yield Meter()
         return
-    metrics = Metrics((BirdPart.name, NatPart.name), mirror, partial(look, config.bird_socket))
+    metrics = Metrics(
+        (OverlayPart.name, BirdPart.name, NatPart.name), mirror, partial(look, config.bird_socket)
+    )
     is_loop_stuck = loop_check(asyncio.get_running_loop())
     started = time.monotonic()
 
