@@ -155,15 +155,22 @@ class Block:
         index = next((i for i in similar if attributes[i] == attribute), len(attributes))
         if index == len(attributes):
             attributes = (*attributes, attribute)
-        allocations = list(self.allocations)
+        allocations, queue = list(self.allocations), self.unallocated
         allocations[ordinal] = index
-        return replace(
+        is_first = queue[:1] == (ordinal,)  # it nearly always is
+        assigned = replace(
             self,
             allocations=tuple(allocations),
-            unallocated=tuple(o for o in self.unallocated if o != ordinal),
+            unallocated=queue[1:] if is_first else tuple(o for o in queue if o != ordinal),
             attributes=attributes,
             sequence_numbers={**self.sequence_numbers, ordinal: self.sequence_number},
         )
+        return assigned._knowing({**self._indices, attribute.handle_id: {*similar, index}})
+
+    def _knowing(self, indices: Mapping[str | None, set[int]]) -> "Block":
+        """The block itself, spared to find out what ``_indices`` are."""
+        self.__dict__["_indices"] = indices
+        return self
 
     def described(self, handle_id: str, facts: Mapping[str, str]) -> "Block":
         """The block with *facts* among those that are known of the handle's addresses."""
@@ -233,7 +240,8 @@ class Block:
 
     def next_write(self) -> "Block":
         """The block as it is to be stored: every write has a sequence number of its own."""
-        return replace(self, sequence_number=self.sequence_number + 1)
+        written = replace(self, sequence_number=self.sequence_number + 1)
+        return written._knowing(self._indices)
 
     def checked(self) -> "Block":
         """Return the block itself if its parts agree with each other.

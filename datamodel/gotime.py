@@ -27,8 +27,8 @@ def parse_duration(text: str) -> float:
 
 def go_time(time: datetime) -> str:
     """A time as Go prints it by default, the form of Calico's ``timestamp`` attribute."""
-    text = time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f").rstrip("0").rstrip(".")
-    return f"{text} +0000 UTC"
+    text = time.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    return f"{text.rstrip('0').rstrip('.')} +0000 UTC"
 
 
 def parse_go_time(text: str) -> datetime | None:

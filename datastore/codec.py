@@ -49,7 +49,7 @@ class Stamp:
     @property
     def text(self) -> str:
         """RFC 3339 in UTC, whole seconds."""
-        return self.time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return f"{self.time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
 
 
 def load(key: str, value: bytes) -> Document:
@@ -112,24 +112,50 @@ _CLAIM_TIME = "affinity_claim_time"
 def encode_block(block: Block) -> bytes:
     """Write a block; one that is nobody's has no time of its claim, as in Calico.
 
-    Nearly all of it is its holders, of which one write changes one: each is encoded once, when it
-    comes (measured with 110 of them: 60 µs instead of 200).
+    Spelled out, as every ADD waits for it: with 110 holders half the time that dictionaries and
+    the JSON encoder take for all fields.
     """
+    cidr = str(block.cidr)
+    holders = _holders_json(cidr, block.attributes)
+    sequence_numbers = ",".join([f'"{o}":{n}' for o, n in sorted(block.sequence_numbers.items())])
     gone = (_CLAIM_TIME,) if block.affinity is None else ()
-    holders = ",".join(map(_attribute_json, block.attributes))
-    sequence_numbers = {str(o): block.sequence_numbers[o] for o in sorted(block.sequence_numbers)}
-    fields = {
-        "cidr": _json(str(block.cidr)),
-        "affinity": _json(block.affinity),
-        "allocations": _json(block.allocations),
-        "unallocated": _json(block.unallocated),
-        "attributes": f"[{holders}]" if holders else "null",
-        "sequenceNumber": _json(block.sequence_number),
-        "sequenceNumberForAllocation": _json(sequence_numbers),
-        "deleted": "false",
-        **{name: _json(value) for name, value in _without(block.extra, gone).items()},
-    }
-    return _bytes("{" + ",".join(f"{_json(name)}:{text}" for name, text in fields.items()) + "}")
+    extra = _without(block.extra, gone)
+    return _bytes(
+        f'{{"cidr":"{cidr}","affinity":{_json(block.affinity)},'
+        f'"allocations":[{",".join(map(_number_json, block.allocations))}],'
+        f'"unallocated":[{",".join(map(_number_json, block.unallocated))}],'
+        f'"attributes":{f"[{holders}]" if holders else "null"},'
+        f'"sequenceNumber":{block.sequence_number},'
+        f'"sequenceNumberForAllocation":{{{sequence_numbers}}},"deleted":false'
+        f"{''.join(f',{_json(name)}:{_json(value)}' for name, value in extra.items())}}}"
+    )
+
+
+class _Numbers(dict[int | None, str]):
+    """Small numbers as JSON, each made once."""
+
+    def __missing__(self, number: int) -> str:
+        text = self[number] = str(number)
+        return text
+
+
+_number_json = _Numbers({None: "null"}).__getitem__
+
+# By block, its holders when it was last written, and how they were written.
+_HOLDERS_KEPT = 64
+_holders: dict[str, tuple[tuple[Attribute, ...], str]] = {}
+
+
+def _holders_json(cidr: str, attributes: tuple[Attribute, ...]) -> str:
+    """Write the holders: mostly those of the last time, and one more."""
+    before, text = _holders.pop(cidr, ((), ""))
+    if attributes[: len(before)] != before:
+        before, text = (), ""
+    text = ",".join(([text] if text else []) + [*map(_attribute_json, attributes[len(before) :])])
+    _holders[cidr] = attributes, text
+    if len(_holders) > _HOLDERS_KEPT:
+        del _holders[next(iter(_holders))]
+    return text
 
 
 @lru_cache(maxsize=2048)  # more than the 20 blocks of 64 addresses that a node has in Calico

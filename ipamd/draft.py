@@ -5,6 +5,7 @@ Pure: no I/O. Every key that is looked at is expected to be unchanged when the t
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from datamodel.affinity import Affinity
 from datamodel.block import Block
@@ -230,6 +231,7 @@ class Draft:
         return Change(self.expect, put, frozenset(delete))
 
 
+@lru_cache(maxsize=256)
 def _is_confirmed(key: str, value: bytes) -> bool:
     try:
         return codec.decode_affinity(key, value).is_confirmed
