@@ -126,27 +126,25 @@ class EtcdStore:
 
 
 def _txn(change: Change) -> pb.TxnRequest:
-    puts = [
-        pb.RequestOp(request_put=pb.PutRequest(key=_bytes(key), value=value))
-        for key, value in change.put.items()
-    ]
-    deletes = [
-        pb.RequestOp(request_delete_range=pb.DeleteRangeRequest(key=_bytes(key)))
-        for key in sorted(change.delete)
-    ]
-    return pb.TxnRequest(
-        compare=[_compare(text, revision) for text, revision in change.expect.items()],
-        success=puts + deletes,
-        failure=[_range_op(_interval(text)) for text in change.expect],
-    )
-
-
-def _compare(text: str, revision: int) -> pb.Compare:
-    key, end = _interval(text)
-    compare = pb.Compare(target=pb.Compare.MOD, key=key, range_end=end)
-    compare.result = pb.Compare.LESS if end else pb.Compare.EQUAL
-    compare.mod_revision = revision + 1 if end else revision
-    return compare
+    # Filled in place: a message that is made first and then put into another one is copied.
+    txn = pb.TxnRequest()
+    for text, revision in change.expect.items():
+        key, end = _interval(text)
+        txn.compare.add(
+            target=pb.Compare.MOD,
+            result=pb.Compare.LESS if end else pb.Compare.EQUAL,
+            key=key,
+            range_end=end,
+            mod_revision=revision + 1 if end else revision,
+        )
+        actual = txn.failure.add().request_range
+        actual.key, actual.range_end = key, end
+    for text, value in change.put.items():
+        put = txn.success.add().request_put
+        put.key, put.value = _bytes(text), value
+    for text in sorted(change.delete):
+        txn.success.add().request_delete_range.key = _bytes(text)
+    return txn
 
 
 def _range_op(

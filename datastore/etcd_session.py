@@ -161,18 +161,19 @@ class Session:
     async def _send(
         self, connection: Connection, request: pb.TxnRequest, timeout_s: float
     ) -> pb.TxnResponse:
-        async with asyncio.timeout(timeout_s):  # for all calls of this attempt together
-            token = await self._authenticated(connection, timeout_s)
-            try:
-                return await connection.txn(request, timeout=timeout_s, metadata=metadata(token))
-            except grpc.aio.AioRpcError as error:
-                if self._config.username is None or not is_old_token(error):
-                    raise
-            # Tokens do not survive a restart of their member, nor a change of users and roles.
-            if self._token == token:
-                self._token = None
-            token = await self._authenticated(connection, timeout_s)
-            return await connection.txn(request, timeout=timeout_s, metadata=metadata(token))
+        clock = asyncio.get_running_loop().time
+        end = clock() + timeout_s  # for all calls of this attempt together
+        token = await self._authenticated(connection, timeout_s)
+        try:
+            return await connection.txn(request, timeout=end - clock(), metadata=metadata(token))
+        except grpc.aio.AioRpcError as error:
+            if self._config.username is None or not is_old_token(error):
+                raise
+        # Tokens do not survive a restart of their member, nor a change of users and roles.
+        if self._token == token:
+            self._token = None
+        token = await self._authenticated(connection, end - clock())
+        return await connection.txn(request, timeout=end - clock(), metadata=metadata(token))
 
     async def _authenticated(self, connection: Connection, timeout_s: float) -> str | None:
         """Return a token, if we are to be somebody.
@@ -199,7 +200,8 @@ class Session:
         if sent.epoch != self.lineage.epoch:
             return  # the change was noticed meanwhile; the answer may be of either store
         # The first calls set out before any cluster was known; one of them may be back already.
-        sent = replace(sent, cluster_id=self.lineage.cluster_id)
+        if not sent.cluster_id:
+            sent = replace(sent, cluster_id=self.lineage.cluster_id)
         if sent.is_stale(header) or sent.is_other(header):
             self.lineage = self.lineage.replaced(header)
         else:
@@ -246,7 +248,9 @@ class _Followed:
 
     def takes(self, watch_id: int, header: Header) -> bool:
         """Go on with the answer, unless it is of a member or store that is older or another."""
-        last = replace(self.lineage, revision=self.revisions.get(watch_id, self.after))
+        seen = self.lineage
+        last_revision = self.revisions.get(watch_id, self.after)
+        last = Lineage(seen.cluster_id, seen.term, last_revision, seen.epoch)
         if last.is_stale(header) or last.is_other(header):
             return False
         self.lineage = last.joined(header)

@@ -4,7 +4,7 @@ Pure: no I/O. ``etcd_session.py`` asks. A store that was restored from a backup 
 answers as if nothing had happened; only its cluster id, raft term and revision give it away.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ class Lineage:
 
     def joined(self, header: Header) -> "Lineage":
         """The lineage after one more answer of the same store."""
-        return replace(
-            self,
-            cluster_id=header.cluster_id,
-            term=max(self.term, header.term),
-            revision=max(self.revision, header.revision),
+        return Lineage(
+            header.cluster_id,
+            max(self.term, header.term),
+            max(self.revision, header.revision),
+            self.epoch,
         )
 
     def replaced(self, header: Header) -> "Lineage":

@@ -7,7 +7,8 @@ ranges it holds may depend on what it holds: a new affinity makes the mirror fol
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 
 from datamodel.errors import OcicatError
 from datastore.store import Entry, Store
@@ -161,6 +162,11 @@ class Mirror:
                 self._observe(key, before, entry)
 
 
-def within(key: str, ranges: Iterable[str]) -> bool:
+def within(key: str, ranges: Collection[str]) -> bool:
     """Tell whether *key* lies in one of *ranges*."""
-    return any(key == r or (r.endswith("/") and key.startswith(r)) for r in ranges)
+    return key in ranges or key.startswith(_prefixes(frozenset(ranges)))
+
+
+@lru_cache(maxsize=16)
+def _prefixes(ranges: frozenset[str]) -> tuple[str, ...]:
+    return tuple(r for r in ranges if r.endswith("/"))

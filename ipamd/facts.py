@@ -5,6 +5,7 @@ No I/O of its own; ``datastore/store.py`` tells it what it reads and writes.
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 
 from datamodel.errors import Invalid
 from datastore import keys
@@ -33,7 +34,7 @@ def ranges_of(node: str) -> Callable[[Mapping[str, Entry]], frozenset[str]]:
     own = f"{keys.ALL_AFFINITIES}{node}/"
 
     def ranges(entries: Mapping[str, Entry]) -> frozenset[str]:
-        affine = {keys.block(cidr) for cidr in owned(entries, own)}
+        affine = frozenset(_blocks_of(tuple(key for key in entries if key.startswith(own))))
         borrowed = {
             key
             for key, entry in entries.items()
@@ -44,6 +45,12 @@ def ranges_of(node: str) -> Callable[[Mapping[str, Entry]], frozenset[str]]:
         return base | affine | borrowed
 
     return ranges
+
+
+@lru_cache(maxsize=16)
+def _blocks_of(affinities: tuple[str, ...]) -> tuple[str, ...]:
+    """The keys of the blocks that keys of affinities name: asked at every news of any key."""
+    return tuple(keys.block(cidr) for cidr in owned(affinities, ""))
 
 
 def has_addresses_of(node: str, key: str, value: bytes) -> bool:
