@@ -511,8 +511,8 @@ def encode_endpoint(
     newer Calico knows; but not a NAT to an address that it has no longer. What Kubernetes says of
     the pod, if that is known, is said instead of what was there of its kind.
     """
-    where = endpoint.id
-    key = keys.endpoint(where.namespace, where.name)
+    where, name = endpoint.id, endpoint.id.name
+    key = keys.endpoint(where.namespace, name)
     old = load(key, existing) if existing is not None else {}
     with reading.entry(key):
         identity = _identity(old.get("metadata") or {}, stamp)
@@ -523,7 +523,7 @@ def encode_endpoint(
             old = _without_workload(old)
         metadata = {
             **_without(old.get("metadata") or {}, ("resourceVersion", "selfLink")),
-            **_metadata(where.name, stamp, where.namespace),
+            **_metadata(name, stamp, where.namespace),
             **identity,
         }
         labels = dict(metadata.get("labels") or {})

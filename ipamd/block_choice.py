@@ -13,7 +13,7 @@ from datamodel import refusal
 from datamodel.block import Address, Block
 from datamodel.errors import Exhausted, Invalid, Unavailable
 from datamodel.pool import MAX_SKIPPED, Network, Pool
-from datamodel.pool_choice import WORKLOAD, Wanted, choose_pools, closed
+from datamodel.pool_choice import WORKLOAD, closed
 from datastore import keys
 from ipamd.draft import Draft, Unknown
 from ipamd.foreign_blocks import borrow, reclaim
@@ -45,14 +45,7 @@ def choose_block(
         Unavailable: the store was restored a moment ago.
     """
     known = draft.known
-    wanted = Wanted(
-        version=version,
-        names=names,
-        use=use,
-        namespace_labels=namespace_labels,
-        node_labels=known.node.labels,
-    )
-    pools, rejected = choose_pools(known.pools, wanted)
+    pools, rejected = known.choose_pools(version, names, use, namespace_labels)
     refused = [*known.unreadable_pools, *(f"{r.pool}: {r.reason}" for r in rejected)]
     if block := _own_with_room(draft, pools, version):
         return block

@@ -11,7 +11,7 @@ from datamodel.errors import Invalid, OcicatError
 from datastore.store import MAX_OPERATIONS, Decision
 from ipamd.allocate import allocate
 from ipamd.draft import Draft, Unknown
-from ipamd.known import Known
+from ipamd.known import known_of
 from ipamd.release import free, release
 from ipamd.request import (
     Allocate,
@@ -34,7 +34,7 @@ def decide(view: View, requests: Sequence[Request]) -> Decision[list[Outcome]]:
 
     The outcome is the list of theirs; those for which there is none wait for the next transaction.
     """
-    draft = Draft(Known(view))
+    draft = Draft(known_of(view))
     outcomes: list[Outcome] = []
     needs: set[str] = set()
     for request in requests:

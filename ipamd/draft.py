@@ -36,12 +36,8 @@ class Draft:
 
     def fork(self) -> "Draft":
         """Copy the draft."""
-        return replace(
-            self,
-            expect=dict(self.expect),
-            put=dict(self.put),
-            delete=set(self.delete),
-            blocks=dict(self.blocks),
+        return Draft(
+            self.known, dict(self.expect), dict(self.put), set(self.delete), dict(self.blocks)
         )
 
     @property

@@ -5,7 +5,7 @@ somebody spoilt does not stop the others.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
@@ -15,6 +15,7 @@ from datamodel.errors import Invalid, OcicatError
 from datamodel.ipam_config import COOLDOWNS_S, IpamConfig
 from datamodel.node import Node
 from datamodel.pool import Network, Pool
+from datamodel.pool_choice import Rejected, Wanted, choose_pools
 from datamodel.reservation import Reservations
 from datastore import codec, keys
 from ipamd.request import View
@@ -22,6 +23,10 @@ from ipamd.request import View
 # Blocks are up to 30 kB of JSON; the ones that a node works with stay decoded.
 _BLOCKS_KEPT = 64
 _blocks: dict[str, tuple[bytes, Block]] = {}
+_CHOICES_KEPT = 256  # one for each namespace with labels of its own
+
+
+Choice = tuple[list[Pool], list[Rejected]]
 
 
 def decode_block(key: str, value: bytes) -> Block:
@@ -67,6 +72,14 @@ class Known:
     view: View
     _ordinals: dict[Network, frozenset[int]] = field(default_factory=dict)
     _collected: dict[str, Block] = field(default_factory=dict)
+    _choices: dict[object, Choice] = field(default_factory=dict)
+
+    def of_blocks(self, view: View) -> "Known":
+        """What *view* means, which differs in time and in the values of blocks alone."""
+        known = Known(view)
+        found_out = {**self.__dict__, "view": view, "_collected": {}}
+        known.__dict__.update(found_out)  # cached properties are there, too
+        return known
 
     def block(self, key: str) -> Block | None:
         """What *key* holds, without the cooldowns that are over; ``None``: nothing is known.
@@ -101,6 +114,28 @@ class Known:
     def unreadable_pools(self) -> list[str]:
         """What is wrong with each of the others."""
         return self._pools[1]
+
+    def choose_pools(
+        self, version: int, names: Sequence[str], use: str, labels: Mapping[str, str]
+    ) -> Choice:
+        """The pools that serve, and why not the others: see ``pool_choice.choose_pools``.
+
+        Args:
+            version: the family.
+            names: pools by name or CIDR, in order of preference; none: any that select the node.
+            use: what the pools must be for.
+            labels: of the pod's namespace.
+
+        Raises:
+            Invalid: a requested pool does not exist or is not enabled; the node is not registered.
+        """
+        question = (version, tuple(names), use, frozenset(labels.items()))
+        if question not in self._choices:
+            if len(self._choices) >= _CHOICES_KEPT:
+                self._choices.clear()
+            wanted = Wanted(version, tuple(names), use, labels, self.node.labels)
+            self._choices[question] = choose_pools(self.pools, wanted)
+        return self._choices[question]
 
     @cached_property
     def config(self) -> IpamConfig:
@@ -148,11 +183,12 @@ class Known:
 
     def reserved(self, block: Network) -> frozenset[int]:
         """The ordinals of *block* that are not given out: reserved, or in use unrecorded."""
-        if block not in self._ordinals:
+        ordinals = self._ordinals.get(block)
+        if ordinals is None:
             first = int(block.network_address)
             in_use = {int(address) - first for address in self.view.in_use if address in block}
-            self._ordinals[block] = self.reservations.ordinals(block) | in_use
-        return self._ordinals[block]
+            ordinals = self._ordinals[block] = self.reservations.ordinals(block) | in_use
+        return ordinals
 
     @property
     def may_borrow(self) -> bool:
@@ -182,6 +218,20 @@ class Known:
             *_reservations(self._reservation_values)[1],
             *(text for text in others if text),
         ]
+
+
+# By node what the last decision knew, and what it knew it from, less the values of blocks.
+_last: dict[str, tuple[Sequence[object], Known]] = {}
+
+
+def known_of(view: View) -> Known:
+    """What *view* means; pools and the like are looked through again only when they changed."""
+    said = [k if k.startswith(keys.ALL_BLOCKS) else e for k, e in view.mirrored.items()]
+    basis = (*said, view.in_use)
+    before = _last.get(view.node)
+    known = before[1].of_blocks(view) if before and before[0] == basis else Known(view)
+    _last[view.node] = (basis, known)
+    return known
 
 
 def _mistake(read: Callable[[], Any]) -> str | None:
