@@ -5,7 +5,6 @@ Edge: gRPC and the certificate files.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeGuard
 
 import grpc
 import grpc.aio
@@ -162,12 +161,8 @@ def is_old_token(error: grpc.aio.AioRpcError) -> bool:
     return any(text in (error.details() or "") for text in _OLD_TOKEN)
 
 
-def is_refusal(
-    error: grpc.aio.AioRpcError | TimeoutError, *, has_user: bool
-) -> TypeGuard[grpc.aio.AioRpcError]:
+def is_refusal(error: grpc.aio.AioRpcError, *, has_user: bool) -> bool:
     """Whether the same request would be refused again, by whichever member."""
-    if isinstance(error, TimeoutError):
-        return False
     if has_user and is_old_token(error):
         return False  # a member that lags does not know the newest token yet
     detail = error.details() or ""

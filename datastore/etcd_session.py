@@ -52,6 +52,8 @@ class Session:
         # Any will do; that not all nodes begin with the same one spreads their watches.
         self._current = random.randrange(len(config.endpoints))
         self._token: str | None = None
+        self._answered = asyncio.Event()  # a moment after a request is
+        self._answered.set()
 
     @property
     def endpoint(self) -> str:
@@ -75,8 +77,9 @@ class Session:
             connection = self._connection()
             sent = self.lineage
             try:
+                self._answered.clear()
                 response = await self._send(connection, request, min(left_s, self._attempt_s))
-            except (grpc.aio.AioRpcError, TimeoutError) as error:
+            except grpc.aio.AioRpcError as error:
                 if is_refusal(error, has_user=self._config.username is not None):
                     raise Invalid(refusal(connection.endpoint, error)) from error
                 failures[connection.endpoint], cause = reason(error), error
@@ -89,6 +92,8 @@ class Session:
                     return response
                 stale.add(connection.endpoint)
                 failures[connection.endpoint] = f"raft term {header.term} is older than {sent.term}"
+            finally:
+                asyncio.get_running_loop().call_soon(self._answered.set)
             self._leave(connection)
             await asyncio.sleep(min(pause_s * random.uniform(0.5, 1), max(0, end - clock())))
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
@@ -114,6 +119,8 @@ class Session:
                 self._check(connection, response, followed)
                 yield response
             while isinstance(more := await call.read(), pb.WatchResponse):
+                # etcd tells of a write before it answers it; somebody waits for the answer.
+                await self._answered.wait()
                 self._check(connection, more, followed)
                 yield more
         # InvalidStateError is what grpc.aio says of a call that failed between two awaits.
