@@ -158,12 +158,15 @@ class Block:
         allocations, queue = list(self.allocations), self.unallocated
         allocations[ordinal] = index
         is_first = queue[:1] == (ordinal,)  # it nearly always is
-        assigned = replace(
-            self,
+        assigned = Block(
+            self.cidr,
+            self.affinity,
             allocations=tuple(allocations),
             unallocated=queue[1:] if is_first else tuple(o for o in queue if o != ordinal),
             attributes=attributes,
+            sequence_number=self.sequence_number,
             sequence_numbers={**self.sequence_numbers, ordinal: self.sequence_number},
+            extra=self.extra,
         )
         return assigned._knowing({**self._indices, attribute.handle_id: {*similar, index}})
 

@@ -72,17 +72,22 @@ class Allocator:
             OcicatError: as decided; nothing was written for this request.
             Unavailable: no answer from the store in *timeout_s*; it may have been written.
         """
-        waiting = _Waiting(request, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(request, loop.create_future())
         self._waiting.append(waiting)
         self._wake.set()
+        limit = loop.call_later(timeout_s, self._give_up, waiting)
         try:
-            async with asyncio.timeout(timeout_s):
-                outcome = await waiting.answer
-        except TimeoutError as error:
-            raise Unavailable(self.waits_for or _NO_ANSWER) from error
+            outcome = await waiting.answer
+        finally:
+            limit.cancel()
         if isinstance(outcome, OcicatError):
             raise outcome
         return outcome
+
+    def _give_up(self, waiting: _Waiting) -> None:
+        if not waiting.answer.done():
+            waiting.answer.set_result(Unavailable(self.waits_for or _NO_ANSWER))
 
     # ---- when addresses may be given out -------------------------------------------------------
 

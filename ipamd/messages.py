@@ -90,7 +90,7 @@ def release_of(message: ipam_pb2.ReleaseRequest | ipam_pb2.GetRequest) -> Releas
 
 
 def _requested_mistakes(addresses: tuple[Address, ...], versions: tuple[int, ...]) -> Iterator[str]:
-    for version in (4, 6):
+    for version in (4, 6) if addresses else ():
         asked = [str(a) for a in addresses if a.version == version]
         if asked and version not in versions:
             yield f"address {', '.join(asked)}: no IPv{version} address is wanted"

@@ -98,18 +98,6 @@ class Metrics:
         for call in ("read", "commit"):
             self._etcd_failures.labels(call)
 
-    @contextmanager
-    def request(self, method: str) -> Iterator[None]:
-        """Count what is done within as one request, by how it ends."""
-        begun, outcome = time.perf_counter(), OK
-        try:
-            yield
-        except BaseException as error:
-            outcome = outcome_of(error)
-            raise
-        finally:
-            self.observe_request(method, outcome, time.perf_counter() - begun)
-
     def observe_request(self, method: str, outcome: str, seconds: float) -> None:
         """Count a request that has been answered."""
         self._requests.labels(method, outcome).inc()
@@ -127,8 +115,11 @@ class Metrics:
         finally:
             self._etcd_seconds.labels(call).observe(time.perf_counter() - begun)
 
-    def observe_commit(self, change: Change, outcome: str) -> None:
-        """Count a transaction."""
+    def observe_commit(self, change: Change, outcome: str, took_s: float) -> None:
+        """Count a transaction and the call of etcd that it was."""
+        self._etcd_seconds.labels("commit").observe(took_s)
+        if outcome == "failed":
+            self._etcd_failures.labels("commit").inc()
         self._commits.labels(outcome).inc()
         self._operations.observe(change.operations)
         written = (*change.put, *change.delete)
@@ -154,16 +145,16 @@ class MeteredStore:
             return await self._store.read(*ranges, keys_only=keys_only)
 
     async def commit(self, change: Change) -> Committed | Rejected:
-        """Commit to the other store."""
+        """Commit to the other store; it is counted once who waits for it has gone on."""
+        begun, outcome = time.perf_counter(), "failed"
         try:
-            with self._metrics.etcd_call("commit"):
-                answer = await self._store.commit(change)
-        except OcicatError:
-            self._metrics.observe_commit(change, "failed")
-            raise
-        outcome = "committed" if isinstance(answer, Committed) else "rejected"
-        self._metrics.observe_commit(change, outcome)
-        return answer
+            answer = await self._store.commit(change)
+            outcome = "committed" if isinstance(answer, Committed) else "rejected"
+            return answer
+        finally:
+            took_s = time.perf_counter() - begun
+            count = self._metrics.observe_commit
+            asyncio.get_running_loop().call_later(0, count, change, outcome, took_s)
 
     def watch(self, ranges: frozenset[str], after: int) -> AsyncIterator[Events]:
         """Watch the other store."""

@@ -27,6 +27,7 @@ from ipam_api.trace import trace_of
 from ipamd.daemon import Daemon
 from ipamd.history_answer import get_history
 from ipamd.messages import address_messages, allocate_of, held_messages, release_of
+from ipamd.metrics import OK, outcome_of
 from ipamd.reconcile import held_by_node
 from ipamd.request import Granted, Released
 
@@ -44,20 +45,35 @@ Method = Callable[["IpamServicer", Any, Context], Awaitable[Answer]]
 def _served(method: Method[Answer]) -> Method[Answer]:
     """Turn our errors into statuses and write the request's log line."""
 
+    verb = method.__name__.lower()
+
     @functools.wraps(method)
     async def serve(self: "IpamServicer", request: Any, context: Context) -> Answer:
-        begun = time.monotonic()
-        verb, who, trace = method.__name__.lower(), _who(request), _trace(context)
+        begun = time.perf_counter()
+        count = self._daemon.metrics.observe_request
         try:
-            with self._daemon.metrics.request(verb):
-                answer = await method(self, request, context)
-        except OcicatError as error:
-            took = _ms(begun)
-            log.warning("%s%s refused=%r took_ms=%d%s", verb, who, str(error), took, trace)
+            answer = await method(self, request, context)
+        except BaseException as error:
+            took_s = time.perf_counter() - begun
+            count(verb, outcome_of(error), took_s)
+            if not isinstance(error, OcicatError):
+                raise
+            who, took_ms = _who(request), round(took_s * 1000)
+            log.warning(
+                "%s%s refused=%r took_ms=%d%s", verb, who, str(error), took_ms, _trace(context)
+            )
             await context.abort(status_of(error), str(error), OURS_METADATA)
-        line = f"{verb}{who}{_what(answer)} took_ms={_ms(begun)}{trace}"
-        # The answer does not wait for the log. (grpcio's stubs take no function here.)
-        context.add_done_callback(lambda _: log.info(line))  # type: ignore[arg-type]
+        took_s = time.perf_counter() - begun
+        trace = _trace(context)
+
+        def note(_: object) -> None:
+            count(verb, OK, took_s)
+            took_ms = round(took_s * 1000)
+            who, what = _who(request), _what(answer)
+            log.info("%s%s%s took_ms=%d%s", verb, who, what, took_ms, trace)
+
+        # The answer does not wait for them. (grpcio's stubs take no function here.)
+        context.add_done_callback(note)  # type: ignore[arg-type]
         return answer
 
     return serve
@@ -182,10 +198,6 @@ class IpamServicer(ipam_pb2_grpc.IpamServicer):
         """Say who held what, and when."""
         async with _deadline(context):
             return await get_history(self._daemon.history, request)
-
-
-def _ms(begun: float) -> int:
-    return round((time.monotonic() - begun) * 1000)
 
 
 def _trace(context: Context) -> str:
