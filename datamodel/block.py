@@ -243,7 +243,16 @@ class Block:
 
     def next_write(self) -> "Block":
         """The block as it is to be stored: every write has a sequence number of its own."""
-        written = replace(self, sequence_number=self.sequence_number + 1)
+        written = Block(
+            self.cidr,
+            self.affinity,
+            self.allocations,
+            self.unallocated,
+            self.attributes,
+            self.sequence_number + 1,
+            self.sequence_numbers,
+            self.extra,
+        )
         return written._knowing(self._indices)
 
     def checked(self) -> "Block":

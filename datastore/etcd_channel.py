@@ -4,6 +4,7 @@ Edge: gRPC and the certificate files.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import grpc
@@ -111,9 +112,10 @@ def _content(variable: str, path: Path | None, kind: str) -> bytes | None:
     return content
 
 
-def metadata(token: str | None) -> tuple[tuple[str, str], ...]:
+@lru_cache(maxsize=2)
+def metadata(token: str | None) -> grpc.aio.Metadata:
     """What goes with every call: a member without a leader is to refuse it instead of waiting."""
-    return (("hasleader", "true"), *((("token", token),) if token else ()))
+    return grpc.aio.Metadata(("hasleader", "true"), *((("token", token),) if token else ()))
 
 
 # ---- failures ----------------------------------------------------------------------------------

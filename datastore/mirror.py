@@ -84,9 +84,13 @@ class Mirror:
             entries = {k: e for k, e in entries.items() if not within(k, self._ranges)}
         known = self._entries | {k: e for k, e in entries.items() if e is not None}
         ranges = self._ranges_of(known)
-        follows = {k: within(k, ranges) for k in entries}
-        news = {k: e if follows[k] else None for k, e in entries.items()}
-        self._take(revision, {k: e for k, e in news.items() if follows[k] or k in self._entries})
+        news: dict[str, Entry | None] = {}
+        for key, entry in entries.items():
+            if within(key, ranges):
+                news[key] = entry
+            elif key in self._entries:
+                news[key] = None
+        self._take(revision, news)
         if self._watching is not None and ranges != self._ranges:
             self._watching.reschedule(asyncio.get_running_loop().time())
             self._watching = None

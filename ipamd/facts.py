@@ -90,6 +90,8 @@ class Facts:
 
     def _learn_claim(self, key: str, entry: Entry | None) -> None:
         """Keep the list of all blocks right where it is heard to be wrong."""
+        if not self.claimed:
+            return
         prefix = f"{key.rpartition('/')[0]}/"
         if prefix in self.claimed and (key in self.claimed[prefix]) != (entry is not None):
             self.claimed[prefix] ^= {key}
