@@ -16,6 +16,14 @@ TIMEOUT_S = 5.0
 MAX_REPLY_BYTES = 16 * 1024 * 1024  # a full table of routes has far less
 
 
+class Refused(Invalid):
+    """BIRD refuses a command, or does not know it; ``code`` says why."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class BirdControl:
     """A connection to one BIRD; use it in a ``with`` statement."""
 
@@ -56,7 +64,8 @@ class BirdControl:
         """Send one command and return the lines of BIRD's answer.
 
         Raises:
-            Invalid: BIRD refuses the command (8xxx) or does not know it (9xxx).
+            Refused: BIRD refuses the command (8xxx) or does not know it (9xxx).
+            Invalid: the command, or the answer, is none.
             Unavailable: no whole answer before the deadline, or BIRD is gone. The connection is
                 of no more use, and whether the command was carried out is unknown.
         """
@@ -70,7 +79,8 @@ class BirdControl:
         except OSError as error:
             raise self._unavailable(error) from error
         if replies[-1].code >= ERRORS:
-            raise Invalid(f"BIRD {self._path}: {text}: {replies[-1].text}")
+            last = replies[-1]
+            raise Refused(f"BIRD {self._path}: {text}: {last.text}", last.code)
         return replies
 
     def _answer(self, deadline: float) -> list[Reply]:
