@@ -23,6 +23,10 @@ _COMMANDS = {
         "Show, check, explain, release and configure addresses.",
     ),
     "node": ("ocicatctl.node.command:node", "Show the BGP sessions of this node; delete a node."),
+    "routes": (
+        "ocicatctl.routes.command:routes",
+        "Show where packets to blocks and addresses go, and what is wrong.",
+    ),
     "install": (
         "ocicatctl.install.command:install",
         "Put launchers, conflist and drop-in files in place on this node.",
@@ -68,6 +72,7 @@ Examples:
   ocicatctl apply -f pools.yaml
   ocicatctl ipam show --show-blocks
   ocicatctl node status
+  ocicatctl routes 10.233.88.0
   ocicatctl lab up --pods 2
 
 \b

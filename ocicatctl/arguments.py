@@ -44,6 +44,11 @@ def address_or_pod(text: str) -> Address | Pod:
         return pod
 
 
+def address_or_node(text: str) -> Address | str:
+    """An IP address, or a node's name; for click's ``type``."""
+    return address(text) if _LIKE_AN_ADDRESS.fullmatch(text) else node(text)
+
+
 def node(text: str) -> str:
     """A node's name; for click's ``type``."""
     if not is_node_name(text):

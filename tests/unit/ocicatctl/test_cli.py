@@ -17,6 +17,7 @@ COMMANDS = [
     "get workloadendpoint",
     "ipam show",
     "node status",
+    "routes",
 ]
 
 
