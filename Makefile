@@ -3,7 +3,7 @@ PY := .venv/bin/python
 CTL := .venv/bin/ocicatctl
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help setup demo test check bench-cni bench-ipam proto golden lock map
+.PHONY: help setup demo test check bench-cni bench-ipam bench-routes proto golden lock map
 
 help:  ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -24,6 +24,9 @@ check: setup  ## format, lint and types (seconds, no root)
 
 bench-cni: setup  ## our ADD/DEL against Debian's ptp + host-local, in one run
 	@$(SUDO) $(PY) -m bench $(ARGS)
+
+bench-routes: setup  ## the route distributor as one node of 1,000, and ten nodes (3 minutes)
+	@$(SUDO) $(PY) -m bench.routes $(ARGS)
 
 bench-ipam: setup  ## ipamd beside bare etcd transactions, and in a large store (4 minutes, no root)
 	@$(PY) -m bench.ipam $(ARGS)

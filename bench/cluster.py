@@ -54,7 +54,7 @@ class Cluster:
         """Every node and its blocks."""
         taken: set[Network] = set()
         for index in range(self.nodes):
-            name = f"worker-{index:04}"
+            name = node_name(index)
             free = (cidr for cidr in self.pool.blocks_for(name) if cidr not in taken)
             own = list(itertools.islice(free, self.blocks_per_node))
             taken.update(own)
@@ -66,12 +66,17 @@ class Cluster:
         yield keys.pool(self.pool.name), codec.encode_pool(self.pool, _STAMP)
         numbers = itertools.count(_FIRST_POD)
         for index, (name, blocks) in enumerate(self.owners()):
-            yield keys.node(name), _node(name, index)
+            yield keys.node(name), node_value(name, index)
             for cidr in blocks:
                 yield from _block(name, cidr, itertools.islice(numbers, self.pods_per_block))
 
 
-def _node(name: str, index: int) -> bytes:
+def node_name(index: int) -> str:
+    """What the node of that number is called."""
+    return f"worker-{index:04}"
+
+
+def node_value(name: str, index: int) -> bytes:
     """A Node with the labels that a kubelet gives it."""
     address = IPv4Interface((ip_address("172.16.0.0") + index + 1, 12))
     document = json.loads(codec.encode_node(Node(name, ipv4=address), _STAMP))
@@ -105,8 +110,20 @@ def _block(node: str, cidr: Network, numbers: Iterator[int]) -> Iterator[tuple[s
             profiles=link.profiles,
         )
         yield keys.endpoint(where.namespace, where.name), codec.encode_endpoint(endpoint, _STAMP)
-    yield keys.affinity(node, cidr), codec.encode_affinity(Affinity(node, cidr))
-    yield keys.block(cidr), codec.encode_block(block.next_write())
+    yield from claimed(node, block.next_write()).items()
+
+
+def claimed(node: str, block: Block) -> dict[str, bytes]:
+    """What is written of a block that a node claims."""
+    return {
+        keys.affinity(node, block.cidr): codec.encode_affinity(Affinity(node, block.cidr)),
+        keys.block(block.cidr): codec.encode_block(block),
+    }
+
+
+def new_block(node: str, cidr: Network) -> dict[str, bytes]:
+    """The same of one in which nobody holds an address."""
+    return claimed(node, Block.new(cidr, node, int(_NOW.timestamp() * 1e6) * 1000))
 
 
 def _attribute(node: str, number: int) -> Attribute:

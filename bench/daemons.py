@@ -1,4 +1,4 @@
-"""The daemons that the IPAM benchmark measures: an etcd that syncs to disk, and one node's ipamd.
+"""The daemons that the benchmarks measure: an etcd that syncs to disk, and those of one node.
 
 Edge: processes, /proc. Each has a directory of its own and ends with the benchmark.
 """
@@ -178,6 +178,56 @@ class Ipamd(Daemon):
         self.client.close()
         self._channel.close()
         super().__exit__()
+
+
+class Distributor(Daemon):
+    """One node's route distributor, as it runs on a node; BIRD is started apart."""
+
+    def __init__(self, parent: Path, etcd: Etcd, node: str) -> None:
+        super().__init__("distributor", parent)
+        self.config = self.directory / "bird.conf"
+        self.socket = self.directory / "bird.ctl"
+        self.start(
+            [sys.executable, "-m", "route_distributor"],
+            {
+                "PATH": os.environ["PATH"],
+                "ETCD_ENDPOINTS": etcd.endpoint,
+                "NODENAME": node,
+                "OCICAT_BIRD_CONFIG": str(self.config),
+                "OCICAT_BIRD_SOCKET": str(self.socket),
+                "OCICAT_ROUTES_STATUS": str(self.directory / "routes.json"),
+                "OCICAT_SECRETS_DIR": str(self.directory / "secrets"),
+            },
+        )
+
+    def __enter__(self) -> Self:
+        """Wait until it has written BIRD's file."""
+        self.wait_until(self.config.exists)
+        return self
+
+    @property
+    def run_s(self) -> float:
+        """Its processor time so far, to the nanosecond."""
+        return process.run_s(self.pid)
+
+
+class Bird(Daemon):
+    """The BIRD of a distributor, in the network namespace of the benchmark."""
+
+    def __init__(self, parent: Path, distributor: Distributor) -> None:
+        super().__init__("bird", parent)
+        self._socket = distributor.socket
+        command = ["bird", "-f", "-R", "-c", distributor.config, "-s", distributor.socket]
+        self.start(list(map(str, command)), {"PATH": os.environ["PATH"]})
+
+    def __enter__(self) -> Self:
+        self.wait_until(self._socket.exists)
+        return self
+
+    @property
+    def reconfigured(self) -> int:
+        """How often it has read its file again."""
+        return self.log.count("<INFO> Reconfigured")
 
 
 def directory_on_disk(path: Path) -> Path:
