@@ -1,6 +1,7 @@
 """The route distributor of a whole node: NAT, health, metrics, what it complains of."""
 
 import json
+import shutil
 import urllib.error
 import urllib.request
 
@@ -108,3 +109,30 @@ def test_an_object_that_cannot_be_read_is_named_by_node_status_until_it_is_gone(
     assert status["problems"] == []
     assert status["parts"]["nat"]["ok"]
     assert status["parts"]["bird"]["ok"]
+
+
+def test_a_password_that_is_missing_is_named_and_used_as_soon_as_it_is_there(lab, node):
+    key = f"{keys.BGP_PEERS}rack"
+    spec = {
+        "node": node.name,
+        "peerIP": "10.0.0.99",
+        "asNumber": 64999,
+        "password": {"secretKeyRef": {"name": "bgp", "key": "rack"}},
+    }
+    peer = {"kind": "BGPPeer", "metadata": {"name": "rack"}, "spec": spec}
+    etcd.etcdctl(lab.spec, "put", key, json.dumps(peer))
+    file = node.directory / "secrets" / "bgp" / "rack"
+    config = node.directory / "bird.conf"
+    try:
+        system.wait_until(lambda: "BGPPeer rack" in show.ctl(node, "node", "status"), "it", 10)
+        file.parent.mkdir(parents=True)
+        file.write_text("s3cret\n")
+
+        system.wait_until(lambda: 'password "s3cret"' in config.read_text(), "the password", 20)
+
+        assert "10.0.0.99" in show.ctl(node, "node", "status")
+        assert "Problems" not in show.ctl(node, "node", "status")
+    finally:
+        etcd.etcdctl(lab.spec, "del", key)
+        shutil.rmtree(file.parent, ignore_errors=True)
+    system.wait_until(lambda: "10.0.0.99" not in config.read_text(), "its end", 10)
