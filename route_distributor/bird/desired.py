@@ -9,20 +9,19 @@ import hashlib
 from dataclasses import replace
 from ipaddress import AddressValueError, IPv4Address
 
-from datamodel.bgp import BgpConfiguration
+from datamodel.bgp import BgpConfiguration, is_interface_pattern
 from datamodel.errors import Invalid
-from datamodel.node import Node
+from datamodel.node import Node, is_host_address
 from route_distributor.bird.families import family_of, pool_problems
-from route_distributor.bird.filters import is_interface_pattern
-from route_distributor.bird.peer_options import cluster_id_of, is_host_address
+from route_distributor.bird.peer_options import cluster_id_of, has_no_zone
 from route_distributor.bird.peering import all_peers, mesh_options
-from route_distributor.bird.values import BirdConfig, NotYet, Settings
+from route_distributor.bird.values import Address, BirdConfig, NotYet, Settings
 from route_distributor.bird.view import View, addresses_of
 from route_distributor.snapshot import ClusterSnapshot
 
 __all__ = ["BirdConfig", "NotYet", "Settings", "desired"]
 
-SEVERITIES = ("debug", "info", "warning", "error", "fatal", "none")
+SEVERITIES = ("trace", "debug", "info", "warning", "error", "fatal", "none")
 
 
 def desired(snapshot: ClusterSnapshot, settings: Settings | None = None) -> BirdConfig | NotYet:
@@ -68,11 +67,15 @@ def _usable(node: Node | None) -> Node | None:
     """Take a node's addresses that a BIRD can have; ``None`` if there are none."""
     if node is None:
         return None
-    ipv4 = node.ipv4 if node.ipv4 is not None and is_host_address(node.ipv4.ip) else None
-    ipv6 = node.ipv6 if node.ipv6 is not None and is_host_address(node.ipv6.ip) else None
+    ipv4 = node.ipv4 if node.ipv4 is not None and _is_usable(node.ipv4.ip) else None
+    ipv6 = node.ipv6 if node.ipv6 is not None and _is_usable(node.ipv6.ip) else None
     if ipv4 is None and ipv6 is None:
         return None
     return replace(node, ipv4=ipv4, ipv6=ipv6)
+
+
+def _is_usable(address: Address) -> bool:
+    return is_host_address(address) and has_no_zone(address)
 
 
 def _others(snapshot: ClusterSnapshot, own: Node, problems: list[str]) -> tuple[Node, ...]:

@@ -18,7 +18,7 @@ the same two addresses could not be told apart.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from datamodel.bgp import BGP_PORT
+from datamodel.bgp import BGP_PORT, RESTART_TIMES_S, beyond
 from datamodel.bgp_peer import BgpPeer
 from datamodel.errors import Invalid
 from datamodel.node import Node
@@ -64,11 +64,13 @@ def mesh_options(view: View, problems: list[str]) -> Options | None:
         return None
     if bgp.is_mesh_bfd and bgp.mesh_restart_time_s is not None:
         problems.append(f"BGPConfiguration default: {_BFD_HOLDS}")
+    wrong = beyond("nodeMeshMaxRestartTime", bgp.mesh_restart_time_s, RESTART_TIMES_S, "s")
+    problems += [f"BGPConfiguration default: {mistake}; correct it" for mistake in wrong]
     return Options(
         local_as=view.as_number,
         password=password,
         is_bfd=bgp.is_mesh_bfd,
-        restart_time_s=None if bgp.is_mesh_bfd else bgp.mesh_restart_time_s,
+        restart_time_s=None if bgp.is_mesh_bfd or wrong else bgp.mesh_restart_time_s,
     )
 
 

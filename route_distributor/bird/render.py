@@ -14,7 +14,7 @@ from route_distributor.bird.values import BirdConfig, Filter, Options
 _RECOVERY_S = 10
 _SCAN_S = 2  # how soon a new address of the host is seen
 _CLASSES = ("bug", "fatal", "auth", "error", "warning", "remote", "info", "trace", "debug")
-_LOGGED = {"none": 1, "fatal": 2, "error": 4, "warning": 5, "info": 7, "debug": 9}
+_LOGGED = {"none": 1, "fatal": 2, "error": 4, "warning": 5, "info": 7, "debug": 9, "trace": 9}
 # A peer is given up after 5 × 300 ms of silence.
 _BFD = "min rx interval 300 ms; min tx interval 300 ms; idle tx interval 1 s; multiplier 5;"
 
@@ -53,7 +53,7 @@ def _head(config: BirdConfig) -> str:
     return f"""\
 # Written by ocicat-route-distributor from what etcd says. Changes made here do not last.
 log stderr {{ {classes} }};
-{debug if config.log_severity == "debug" else ""}router id {config.router_id};
+{debug if config.log_severity in ("debug", "trace") else ""}router id {config.router_id};
 graceful restart wait {_RECOVERY_S};
 
 protocol device {{ scan time {_SCAN_S}; }}

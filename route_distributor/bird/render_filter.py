@@ -62,8 +62,6 @@ def _place(rule: Rule) -> str:
     if rule.lengths is None:
         return f"net {'!=' if rule.is_inverted else '='} {rule.cidr}"
     shortest, longest = rule.lengths
-    if shortest > longest:
-        return "true" if rule.is_inverted else "false"
     return f"net {'!~' if rule.is_inverted else '~'} [ {rule.cidr}{{{shortest},{longest}}} ]"
 
 

@@ -37,7 +37,7 @@ class Rule:
     is_accept: bool
     cidr: Network | None
     is_inverted: bool  # everything but cidr
-    lengths: tuple[int, int] | None  # of prefixes in cidr; None: cidr exactly. (1, 0): no length
+    lengths: tuple[int, int] | None  # of prefixes in cidr; None: cidr exactly
     is_from_peer: bool
     interface: str  # a pattern; "": any
     is_ibgp: bool | None  # None: whichever the session is

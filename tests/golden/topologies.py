@@ -82,6 +82,7 @@ MESH = {
     "mesh-password": case(bgp=bgp(mesh_password=SECRET)),
     "mesh-password-missing": case(bgp=bgp(mesh_password=SECRET), settings=Settings()),
     "mesh-restart-time": case(bgp=bgp(mesh_restart_time_s=90)),
+    "mesh-restart-time-wrong": case(bgp=bgp(mesh_restart_time_s=-1)),
     "mesh-bfd": case(*DUAL, bgp=bgp(is_mesh_bfd=True, mesh_restart_time_s=90)),
     "unreachable-blocks": case(settings=Settings(free_addresses="unreachable")),
     "ignored-interfaces": case(bgp=bgp(ignored_interfaces=("docker0", "br-*", 'x"; }', ""))),
@@ -129,7 +130,7 @@ PEERS = {
     "peer-without-mesh": peering(peer(), bgp=NO_MESH),
     "peer-twice": peering(peer("b", node="node-1", as_number=1), peer("a", node="node-1"), peer()),
     "peer-password": peering(peer(password=SECRET)),
-    "peer-password-missing": peering(peer(password=SecretRef(HOSTILE, "k")), peer("b", "10.0.0.2")),
+    "peer-password-missing": peering(peer(password=SecretRef("bgp", "k")), peer("b", "10.0.0.2")),
     "peer-every-option": peering(
         peer(
             source_address="None",
@@ -193,8 +194,7 @@ FILTERS = {
         FilterRule(True, TEN, "Equal"),
         FilterRule(False, TEN, "NotEqual"),
         FilterRule(True, TEN, "In", prefix_length_min=4, prefix_length_max=24),
-        FilterRule(True, TEN, "In", prefix_length_min=24, prefix_length_max=16),
-        FilterRule(True, prefix_length_max=24),
+        FilterRule(True, TEN, "NotIn", prefix_length_max=24),
         FilterRule(False),
     ),
     "filter-matches": filtering(
@@ -202,7 +202,8 @@ FILTERS = {
         FilterRule(True, interface="eth*"),
         FilterRule(True, peer_type="iBGP"),
         FilterRule(False, peer_type="eBGP", cidr=TEN, match_operator="In"),
-        FilterRule(True, communities=("65000:1", "65000:1:2")),
+        FilterRule(True, communities=("65000:1",)),
+        FilterRule(True, communities=("65000:1:2",)),
         FilterRule(True, as_path_prefix=(65001, 4200000000)),
         FilterRule(True, priority=512),
     ),

