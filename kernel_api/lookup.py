@@ -1,4 +1,4 @@
-"""What the kernel does with destinations, in its messages: routes, one lookup, links, neighbours.
+"""What the kernel does with destinations, in its messages: routes, one lookup, neighbours.
 
 Pure: no I/O. For who looks and changes nothing.
 """
@@ -6,32 +6,37 @@ Pure: no I/O. For who looks and changes nothing.
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 
+from kernel_api import rtnetlink
 from kernel_api.netlink import Request, attribute, attributes
+from kernel_api.rtnetlink import (
+    INT,
+    NDA_DST,
+    NEIGHBOUR,
+    ROUTE,
+    RT_TABLE_MAIN,
+    RTA_DST,
+    RTA_GATEWAY,
+    RTA_MULTIPATH,
+    RTA_OIF,
+    RTA_PRIORITY,
+    RTM_GETROUTE,
+    RTNH_F_ONLINK,
+    UINT,
+    Address,
+    Network,
+    family_of,
+)
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
-
-FAMILIES = {4: 2, 6: 10}  # AF_INET, AF_INET6
-MAIN_TABLE = 254
 BIRD = "bird"
 
-RTM_GETLINK, RTM_GETROUTE, RTM_GETNEIGH = 18, 26, 30
-IFLA_IFNAME, IFF_UP = 3, 0x1
-NDA_DST, NUD_FAILED = 1, 0x20
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH = 1, 4, 5, 6, 9
+NUD_FAILED = 0x20
 RTA_TABLE, RTA_VIA = 15, 18
-RTNH_F_DEAD, RTNH_F_ONLINK, RTNH_F_LINKDOWN = 0x1, 0x4, 0x10
+RTNH_F_DEAD, RTNH_F_LINKDOWN = 0x1, 0x10
 RTM_F_CLONED, RTM_F_LOOKUP_TABLE, RTM_F_FIB_MATCH = 0x200, 0x1000, 0x2000
 
-_LINK = struct.Struct("=BxHiII")  # family, device type, index, flags, change mask
-# family, lengths of destination and source, tos, table, protocol, scope, type, flags
-_ROUTE = struct.Struct("=8BI")
 _HOP = struct.Struct("=HBBi")  # length, flags, weight, link
-_NEIGHBOUR = struct.Struct("=BxxxiHBB")  # family, link, state, flags, type
-_INT = struct.Struct("=i")
-_UINT = struct.Struct("=I")
 
 _KINDS = {1: "unicast", 2: "local", 6: "blackhole", 7: "unreachable", 8: "prohibit", 9: "throw"}
 # Of iproute2's rt_protos those that one may meet on a node.
@@ -46,14 +51,6 @@ _PROTOCOLS = {
     16: "dhcp",
     186: "bgp",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A link, by its name."""
-
-    name: str
-    is_up: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +71,7 @@ class KernelRoute:
     kind: str  # unicast, local, blackhole, unreachable, prohibit, …
     protocol: str  # who put it there, as ip(8) names it: bird, boot, static, 80
     metric: int = 0  # of several for one destination the smallest goes first
-    table: int = MAIN_TABLE
+    table: int = RT_TABLE_MAIN
     hops: tuple[KernelHop, ...] = ()
 
     @property
@@ -99,78 +96,61 @@ def _words(hop: KernelHop) -> str:
 
 def list_links() -> Request:
     """List every link."""
-    return Request(RTM_GETLINK, 0, _LINK.pack(0, 0, 0, 0, 0), "links")
-
-
-def parse_link(message: bytes) -> tuple[int, Link]:
-    """Read a link and its index."""
-    _, _, index, flags, _ = _LINK.unpack_from(message)
-    name = attributes(message, _LINK.size)[IFLA_IFNAME].rstrip(b"\0").decode(errors="replace")
-    return index, Link(name, bool(flags & IFF_UP))
-
-
-def list_routes(version: int) -> Request:
-    """List a family's routes of the main table."""
-    body = _ROUTE.pack(FAMILIES[version], 0, 0, 0, MAIN_TABLE, 0, 0, 0, 0)
-    return Request(RTM_GETROUTE, 0, body, "routes")
+    body = rtnetlink.LINK.pack(0, 0, 0, 0, 0) + rtnetlink.NO_STATISTICS
+    return Request(rtnetlink.RTM_GETLINK, 0, body, "links")
 
 
 def look_up(address: Address) -> Request:
     """Ask by which route a packet of this node would go to an address; refused if by none."""
     # IPv6 always tells the table.
     flags = RTM_F_FIB_MATCH | (RTM_F_LOOKUP_TABLE if address.version == 4 else 0)
-    family = FAMILIES[address.version]
-    body = _ROUTE.pack(family, address.max_prefixlen, 0, 0, 0, 0, 0, 0, flags)
+    body = ROUTE.pack(family_of(address), address.max_prefixlen, 0, 0, 0, 0, 0, 0, flags)
     return Request(RTM_GETROUTE, 0, body + attribute(RTA_DST, address.packed), f"route {address}")
 
 
-def parse_route(message: bytes, links: dict[int, Link]) -> KernelRoute | None:
+def parse_route(message: bytes, names: dict[int, str]) -> KernelRoute | None:
     """Read a route; ``None`` for a copy that the kernel made of one."""
-    family, length, _, _, table, protocol, _, kind, flags = _ROUTE.unpack_from(message)
+    family, length, _, _, table, protocol, _, kind, flags = ROUTE.unpack_from(message)
     if flags & RTM_F_CLONED:
         return None
-    found = attributes(message, _ROUTE.size)
-    packed = found.get(RTA_DST) or bytes(4 if family == FAMILIES[4] else 16)
+    found = attributes(message, ROUTE.size)
+    packed = found.get(RTA_DST) or bytes(4 if family == rtnetlink.AF_INET else 16)
     return KernelRoute(
         network=ip_network((packed, length)),
         kind=_KINDS.get(kind, str(kind)),
         protocol=_PROTOCOLS.get(protocol, str(protocol)),
-        metric=_UINT.unpack(found[RTA_PRIORITY])[0] if RTA_PRIORITY in found else 0,
-        table=_UINT.unpack(found[RTA_TABLE])[0] if RTA_TABLE in found else table,
-        hops=tuple(_hops(found, flags, links)),
+        metric=UINT.unpack(found[RTA_PRIORITY])[0] if RTA_PRIORITY in found else 0,
+        table=UINT.unpack(found[RTA_TABLE])[0] if RTA_TABLE in found else table,
+        hops=tuple(_hops(found, flags, names)),
     )
 
 
-def _hops(found: dict[int, bytes], flags: int, links: dict[int, Link]) -> Iterator[KernelHop]:
+def _hops(found: dict[int, bytes], flags: int, names: dict[int, str]) -> Iterator[KernelHop]:
     if RTA_OIF in found:
-        yield _hop(_INT.unpack(found[RTA_OIF])[0], flags, found, links)
+        yield _hop(INT.unpack(found[RTA_OIF])[0], flags, found, names)
     rest = found.get(RTA_MULTIPATH, b"")
     while len(rest) >= _HOP.size:
         length, hop_flags, _, index = _HOP.unpack_from(rest)
-        yield _hop(index, hop_flags, attributes(rest[:length], _HOP.size), links)
+        yield _hop(index, hop_flags, attributes(rest[:length], _HOP.size), names)
         rest = rest[max((length + 3) & ~3, _HOP.size) :]
 
 
-def _hop(index: int, flags: int, found: dict[int, bytes], links: dict[int, Link]) -> KernelHop:
+def _hop(index: int, flags: int, found: dict[int, bytes], names: dict[int, str]) -> KernelHop:
     # A gateway of the other family has its family in front.
     gateway = found.get(RTA_GATEWAY) or found.get(RTA_VIA, b"")[2:]
     return KernelHop(
-        device=links[index].name if index in links else f"link {index}",
+        device=names.get(index, f"link {index}"),
         via=ip_address(gateway) if gateway else None,
         is_onlink=bool(flags & RTNH_F_ONLINK),
         is_dead=bool(flags & (RTNH_F_DEAD | RTNH_F_LINKDOWN)),
     )
 
 
-def list_neighbours() -> Request:
-    """List the neighbours of both families."""
-    return Request(RTM_GETNEIGH, 0, _NEIGHBOUR.pack(0, 0, 0, 0, 0), "neighbours")
-
-
-def parse_silent(message: bytes, links: dict[int, Link]) -> tuple[str, Address] | None:
+def parse_silent(message: bytes, names: dict[int, str]) -> tuple[str, Address] | None:
     """Read a neighbour that was asked for and did not answer, with its link's name; else none."""
-    family, index, state, _, _ = _NEIGHBOUR.unpack_from(message)
-    if state != NUD_FAILED or family not in FAMILIES.values() or index not in links:
+    family, index, state, _, _ = NEIGHBOUR.unpack_from(message)
+    is_ip = family in (rtnetlink.AF_INET, rtnetlink.AF_INET6)
+    if state != NUD_FAILED or not is_ip or index not in names:
         return None
-    packed = attributes(message, _NEIGHBOUR.size).get(NDA_DST)
-    return (links[index].name, ip_address(packed)) if packed else None
+    packed = attributes(message, NEIGHBOUR.size).get(NDA_DST)
+    return (names[index], ip_address(packed)) if packed else None

@@ -144,9 +144,8 @@ def _missing(finding: Finding, view: View) -> Iterator[str]:
         yield f"pool {pool.name} has ipipMode and vxlanMode both on, so none is used; choose one"
         return
     device = view.tunnel(destination)
-    link = view.kernel.links.get(device)
-    if device and (link is None or not link.is_up):
-        state = "down" if link else "not there"
+    if device and not view.kernel.links.get(device):
+        state = "down" if device in view.kernel.links else "not there"
         yield f"device {device} is {state}; see the log of the route distributor"
     elif pool and encapsulation(pool)[1] == "VXLAN":
         yield from _missing_vxlan(finding, device, view)

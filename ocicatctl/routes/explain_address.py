@@ -10,7 +10,8 @@ from bird_api.routes import BirdRoute
 from datamodel.affinity import Affinity
 from datamodel.block import Address, Attribute, Block
 from datamodel.pool import Network
-from kernel_api.lookup import MAIN_TABLE, KernelRoute
+from kernel_api.lookup import KernelRoute
+from kernel_api.rtnetlink import RT_TABLE_MAIN
 from ocicatctl.routes.explain import DROPS, Finding, explain
 from ocicatctl.routes.facts import Destination, View
 
@@ -98,7 +99,7 @@ def _lookup_problems(facts: AddressFacts, routed: Finding) -> Iterator[str]:
     if used is None:
         yield f"the kernel sends nothing there: {facts.refusal}"
     elif wanted and (used.network, used.hops) != (wanted.network, wanted.hops):
-        table = f" in table {used.table}" if used.table != MAIN_TABLE else ""
+        table = f" in table {used.table}" if used.table != RT_TABLE_MAIN else ""
         yield f"another route{table} catches it: {used}"
 
 

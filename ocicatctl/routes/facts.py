@@ -14,7 +14,7 @@ from datamodel.affinity import Affinity
 from datamodel.block import Address
 from datamodel.node import Node
 from datamodel.pool import Network, Pool
-from kernel_api.lookup import KernelRoute, Link
+from kernel_api.lookup import KernelRoute
 
 R = TypeVar("R", BirdRoute, KernelRoute)
 
@@ -79,7 +79,7 @@ class Kernel:
     """What the kernel of this node has."""
 
     routes: Sequence[KernelRoute] = ()  # of the main table
-    links: Mapping[str, Link] = field(default_factory=dict)  # by name
+    links: Mapping[str, bool] = field(default_factory=dict)  # by name, whether each is up
     silent: frozenset[tuple[str, Address]] = frozenset()  # link and neighbour that does not answer
 
     @cached_property

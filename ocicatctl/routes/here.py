@@ -10,7 +10,7 @@ from bird_api.control import BirdControl, Refused
 from bird_api.routes import BirdRoute
 from datamodel.block import Address
 from datamodel.errors import Unavailable
-from kernel_api import lookup, netlink
+from kernel_api import lookup, netlink, rtnetlink
 from kernel_api.lookup import KernelRoute
 from ocicatctl.routes.facts import Bird, Kernel
 
@@ -48,24 +48,28 @@ def ask_kernel(address: Address | None = None) -> tuple[Kernel, KernelRoute | No
     """
     try:
         with netlink.Netlink() as kernel:
-            links = dict(map(lookup.parse_link, kernel.dump(lookup.list_links()).messages))
+            links = [
+                rtnetlink.parse_link(message)
+                for message in kernel.dump(lookup.list_links()).messages
+            ]
+            names = {link.index: link.name for link in links}
             known = [
                 route
-                for version in lookup.FAMILIES
-                for message in kernel.dump(lookup.list_routes(version)).messages
-                if (route := lookup.parse_route(message, links))
+                for family in (rtnetlink.AF_INET, rtnetlink.AF_INET6)
+                for message in kernel.dump(rtnetlink.main_routes(family)).messages
+                if (route := lookup.parse_route(message, names))
             ]
             silent = [
-                lookup.parse_silent(message, links)
-                for message in kernel.dump(lookup.list_neighbours()).messages
+                lookup.parse_silent(message, names)
+                for message in kernel.dump(rtnetlink.neighbours()).messages
             ]
             used, refusal = None, ""
             if address is not None:
                 try:
-                    used = lookup.parse_route(kernel.get(lookup.look_up(address)), links)
+                    used = lookup.parse_route(kernel.get(lookup.look_up(address)), names)
                 except netlink.Refused as refused:
                     refusal = refused.strerror or str(refused)
     except OSError as error:
         raise Unavailable(f"kernel: does not list its routes: {error}") from error
-    by_name = {link.name: link for link in links.values()}
-    return Kernel(known, by_name, frozenset(filter(None, silent))), used, refusal
+    is_up = {link.name: link.is_up for link in links}
+    return Kernel(known, is_up, frozenset(filter(None, silent))), used, refusal

@@ -8,7 +8,6 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from cni_plugin import netns
-from kernel_api.lookup import Link
 from ocicatctl.routes.here import ask_kernel
 
 
@@ -64,8 +63,7 @@ def test_routes_read_as_with_ip_route(space):
         "fd05::/64 unreachable dev lo proto bird metric 1024",
         "fd06::/64 via fd99::12 dev eth0 proto bird metric 1024",
     }
-    assert kernel.links["eth0"] == Link("eth0", True)
-    assert kernel.links["lo"] == Link("lo", False)
+    assert (kernel.links["eth0"], kernel.links["lo"]) == (True, False)
 
 
 @pytest.mark.parametrize(

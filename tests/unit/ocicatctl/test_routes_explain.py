@@ -9,7 +9,7 @@ from bird_api.protocols import Session
 from bird_api.routes import BirdRoute, Hop
 from datamodel.node import Node
 from datamodel.pool import Pool
-from kernel_api.lookup import KernelHop, KernelRoute, Link
+from kernel_api.lookup import KernelHop, KernelRoute
 from ocicatctl.routes.explain import explain
 from ocicatctl.routes.facts import Bird, Destination, Kernel, View
 
@@ -28,7 +28,7 @@ SESSION = Session(
     "Mesh_10_0_0_12", ip_address("10.0.0.12"), "node-to-node mesh", "up", "21:57:18", "Established"
 )
 DOWN = replace(SESSION, state="start", info="Active Socket: Connection refused")
-ETH0, TUNL0, VXLAN = Link("eth0", True), Link("tunl0", True), Link("vxlan.calico", True)
+ETH0, TUNL0, VXLAN = ("eth0", True), ("tunl0", True), ("vxlan.calico", True)
 
 
 def told(cidr=OTHERS, via="10.0.0.12", device="eth0", **rest) -> BirdRoute:
@@ -65,7 +65,7 @@ def problems(
         [POOL6, pool],
         is_mesh,
         Bird(sessions, bird, no_bird),
-        Kernel(kernel, {link.name: link for link in links}, frozenset(silent)),
+        Kernel(kernel, dict(links), frozenset(silent)),
     )
     return explain(destination, view).problems
 
@@ -254,7 +254,7 @@ def test_a_tunnel_device_that_is_missing_or_down_is_the_cause():
     told_of = "; see the log of the route distributor"
 
     assert problems(pool=IPIP, bird=[told()]) == (f"device tunl0 is not there{told_of}",)
-    assert problems(FAR, pool=CROSS, links=[ETH0, replace(VXLAN, is_up=False)]) == (
+    assert problems(FAR, pool=CROSS, links=[ETH0, ("vxlan.calico", False)]) == (
         f"device vxlan.calico is down{told_of}",
     )
 
