@@ -6,16 +6,15 @@ know what we want. What is wrong with one object takes that object away and noth
 """
 
 import hashlib
-from dataclasses import replace
 from ipaddress import AddressValueError, IPv4Address
 
 from datamodel.bgp import BgpConfiguration, is_interface_pattern
 from datamodel.errors import Invalid
-from datamodel.node import Node, is_host_address
+from datamodel.node import Node
 from route_distributor.bird.families import family_of, pool_problems
-from route_distributor.bird.peer_options import cluster_id_of, has_no_zone
+from route_distributor.bird.peer_options import cluster_id_of
 from route_distributor.bird.peering import all_peers, mesh_options
-from route_distributor.bird.values import Address, BirdConfig, NotYet, Settings
+from route_distributor.bird.values import BirdConfig, NotYet, Settings
 from route_distributor.bird.view import View, addresses_of
 from route_distributor.snapshot import ClusterSnapshot
 
@@ -27,8 +26,8 @@ SEVERITIES = ("trace", "debug", "info", "warning", "error", "fatal", "none")
 def desired(snapshot: ClusterSnapshot, settings: Settings | None = None) -> BirdConfig | NotYet:
     """Decide what BIRD should do, or say what is missing."""
     settings = settings or Settings()
-    own, bgp = _usable(snapshot.own), snapshot.bgp
-    if own is None:
+    own, bgp = snapshot.own, snapshot.bgp
+    if own is None or not addresses_of(own):
         return NotYet(
             f"node {snapshot.node}: has no usable IPv4 address in etcd yet, and no IPv6 one"
         )
@@ -37,7 +36,7 @@ def desired(snapshot: ClusterSnapshot, settings: Settings | None = None) -> Bird
     problems = pool_problems(snapshot.pools)
     view = View(
         own=own,
-        others=_others(snapshot, own, problems),
+        others=snapshot.others,
         bgp=bgp,
         listen_ports=snapshot.listen_ports,
         filters=snapshot.filters,
@@ -61,43 +60,6 @@ def desired(snapshot: ClusterSnapshot, settings: Settings | None = None) -> Bird
         peers=all_peers(view, snapshot.peers, mesh, problems),
         problems=tuple(problems),
     )
-
-
-def _usable(node: Node | None) -> Node | None:
-    """Take a node's addresses that a BIRD can have; ``None`` if there are none."""
-    if node is None:
-        return None
-    ipv4 = node.ipv4 if node.ipv4 is not None and _is_usable(node.ipv4.ip) else None
-    ipv6 = node.ipv6 if node.ipv6 is not None and _is_usable(node.ipv6.ip) else None
-    if ipv4 is None and ipv6 is None:
-        return None
-    return replace(node, ipv4=ipv4, ipv6=ipv6)
-
-
-def _is_usable(address: Address) -> bool:
-    return is_host_address(address) and has_no_zone(address)
-
-
-def _others(snapshot: ClusterSnapshot, own: Node, problems: list[str]) -> tuple[Node, ...]:
-    """Take the nodes with an address that no node before them has.
-
-    Two peers of one address would be one name twice in BIRD's file, which BIRD refuses whole.
-    """
-    holders = dict.fromkeys(addresses_of(own), own.name)
-    kept = []
-    for node in map(_usable, snapshot.others):
-        if node is None:
-            continue
-        taken = next((a for a in addresses_of(node) if a in holders), None)
-        if taken is None:
-            holders.update(dict.fromkeys(addresses_of(node), node.name))
-            kept.append(node)
-        else:
-            problems.append(
-                f"node {node.name}: has the address {taken} of node {holders[taken]}; "
-                "give each its own"
-            )
-    return tuple(kept)
 
 
 def _cluster_id(own: Node, problems: list[str]) -> IPv4Address | None:

@@ -4,7 +4,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -121,7 +121,6 @@ def worlds(draw) -> tuple[ClusterSnapshot, Settings]:
     secret = SecretRef(draw(st.sampled_from(["bgp", "../x"])), "pw")
     names = [draw(TEXTS), draw(TEXTS), "f"]
     cidrs = st.lists(ranges(), max_size=2).map(tuple)
-    zone = draw(ZONES)
     bgp = BgpConfiguration(
         bind_mode=draw(st.one_of(TEXTS, st.just("NodeIP"))),
         mesh_password=draw(st.sampled_from([None, secret])),
@@ -137,9 +136,8 @@ def worlds(draw) -> tuple[ClusterSnapshot, Settings]:
     labels = {draw(TEXTS): draw(TEXTS)}
     own = dual(1, labels=labels, route_reflector_cluster_id=draw(st.one_of(st.none(), TEXTS)))
     other = replace(dual(2), name=draw(TEXTS), labels=labels)
-    zoned = replace(dual(3), ipv6=IPv6Interface(f"fe80::3%{zone}/64"))
     given = snapshot(
-        *(own, other, zoned),
+        *(own, other),
         pools=(
             pool(draw(TEXTS), "10.233.64.0/18", ipip_mode=draw(TEXTS)),
             replace(pool(draw(TEXTS), "fd65::/112", vxlan_mode=draw(TEXTS)), cidr=draw(ranges())),

@@ -145,17 +145,6 @@ def test_a_node_has_no_session_with_itself():
     assert sessions(node(1), peers=(own, everybody)) == {}
 
 
-def test_two_nodes_of_one_ipv6_address_do_not_cost_the_whole_file():
-    twin = node(3, ipv6=dual(2).ipv6)
-
-    config = config_of(snapshot(dual(1), dual(2), twin))
-
-    assert sorted(sessions_of(config)) == ["10.0.0.12", "fd00::12"]
-    assert config.problems == (
-        "node node-3: has the address fd00::12 of node node-2; give each its own",
-    )
-
-
 SECRET = SecretRef("bgp", "pw")
 
 
