@@ -34,9 +34,9 @@ class Difference:
 
     remove_first: tuple[str, ...] = ()  # devices that cannot become what they should be
     make: tuple[Device, ...] = ()
+    sysctls: tuple[tuple[str, str], ...] = ()
     change: tuple[Device, ...] = ()
     put: tuple[Item, ...] = ()
-    sysctls: tuple[tuple[str, str], ...] = ()
     remove: tuple[Item, ...] = ()
     release: tuple[str, ...] = ()  # tunl0, which cannot be removed: down, and nobody's
     remove_last: tuple[str, ...] = ()  # devices

@@ -141,10 +141,10 @@ class Kernel:
         done = Done()
         self._make_devices(todo, done)
         indexes = self.indexes()
+        _write(todo.sysctls, indexes, done)
         self._execute(_changes(todo, indexes), done)
         ends = indexes | {uplink.name: uplink.index for uplink in uplinks}
         self._execute((messages.put(i, ends) for i in todo.put if i.device in ends), done)
-        _write(todo.sysctls, indexes, done)
         self._execute(_removals(todo, indexes), done, forgiven=GONE)
         return done
 

@@ -17,7 +17,8 @@ def way(node, pod):
 
 
 def ping(pod, other):
-    system.run("ping", "-n", "-c1", "-W2", other.address, namespace=pod.namespace)
+    # The far end may be a moment behind.
+    system.run("ping", "-n", "-c3", "-i0.2", "-W2", other.address, namespace=pod.namespace)
 
 
 def test_pods_reach_each_other_by_tunnel_and_without(lab):
