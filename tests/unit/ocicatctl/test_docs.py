@@ -1,4 +1,4 @@
-"""The examples of docs/datastore.md are read, and written again, by the codec."""
+"""The examples of docs/datastore.md and docs/routing.md are what they say they are."""
 
 import json
 import re
@@ -7,6 +7,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
+import yaml
 
 from datastore import codec, keys
 from tests.unit.ocicatctl.manifests import read
@@ -21,6 +22,13 @@ EXAMPLES = {
 RESOURCES = [
     json.loads(value)
     for value in re.findall(r'^\{"kind":"BGP.+\}$', PAGE.read_text(), re.MULTILINE)
+]
+ROUTING = [
+    document
+    for example in re.findall(
+        r"^```yaml\n(.+?)^```$", (PAGE.parent / "routing.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    for document in yaml.safe_load_all(example)
 ]
 CIDR = IPv4Network("10.233.77.0/29")
 ENDPOINT = keys.endpoint("default", "node--1-k8s-web--0-eth0")
@@ -85,3 +93,16 @@ def test_every_resource_of_bgp_is_shown():
     assert [document["kind"] for document in RESOURCES] == (
         ["BGPConfiguration", "BGPPeer", "BGPFilter"]
     )
+
+
+@pytest.mark.parametrize("document", ROUTING, ids=lambda document: document["metadata"]["name"])
+def test_what_the_page_of_routing_shows_may_be_applied(document):
+    (_,), wrong = read(document)
+
+    assert wrong == []
+
+
+def test_the_page_of_routing_shows_how_each_kind_of_topology_is_made():
+    kinds = {document["kind"] for document in ROUTING}
+
+    assert kinds == {"BGPConfiguration", "BGPPeer", "BGPFilter", "IPPool"}
