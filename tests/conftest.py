@@ -1,6 +1,7 @@
 """Fixtures that several folders share."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -12,6 +13,14 @@ from tests.etcd_server import EtcdServer
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("ocicat", deadline=None)
 hypothesis.settings.load_profile("ocicat")
+
+VIRTUAL_MACHINES = Path(__file__).parent / "vm"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what takes minutes and QEMU, unless it is asked for: ``make test-vm`` does."""
+    is_asked_for = any("tests/vm" in argument for argument in config.args)
+    return True if collection_path == VIRTUAL_MACHINES and not is_asked_for else None
 
 
 @pytest.fixture(scope="session")
