@@ -3,7 +3,7 @@ PY := .venv/bin/python
 CTL := .venv/bin/ocicatctl
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help setup demo test check bench-cni bench-ipam bench-routes proto golden lock map
+.PHONY: help setup demo test test-vm check bench-cni bench-ipam bench-routes proto golden lock map
 
 help:  ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -16,6 +16,10 @@ demo: setup  ## a three-node pod network on real etcd and BIRD, shown and taken 
 
 test: setup check  ## every test (a few minutes; needs root for network namespaces)
 	@$(SUDO) $(PY) -m pytest
+
+test-vm: setup  ## pods of nodes that are virtual machines: IPIP on Debian's kernel (minutes, no KVM)
+	@tools/setup-vm
+	@$(PY) -m pytest -s tests/vm
 
 check: setup  ## format, lint and types (seconds, no root)
 	@.venv/bin/ruff format --check -q .

@@ -108,7 +108,7 @@ class Lab:
 
     def _start_nodes(self, nodes: list[NodeSpec]) -> None:
         for node in nodes:  # all at once, then wait for each
-            _install(node)
+            install(node)
             for daemon in daemons.DAEMONS[:-1]:
                 daemons.start(node, daemon, wait=False)
         for node in nodes:
@@ -225,7 +225,7 @@ def _check_host() -> None:
         raise Invalid(f"lab: {', '.join(missing)} not found; tools/setup installs them")
 
 
-def _install(node: NodeSpec) -> None:
+def install(node: NodeSpec) -> None:
     """Install the launcher as an operator would; under Calico's name as well."""
     node.directory.mkdir(exist_ok=True)
     if (node.directory / "net.d" / CONFLIST.name).exists():

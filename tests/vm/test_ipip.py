@@ -1,0 +1,119 @@
+"""Machines with Debian's kernel, whose ipip few hosts of tests have: which way pods' packets take.
+
+Each test uses the pool in another way, live, with pods of its own, since a pod's MTU is that of its
+making. Routes are read as operators do, packets where they cannot lie: on the wire.
+"""
+
+import re
+
+from tests.vm.cluster import Cluster
+from tests.vm.node import Pod
+
+UNDERLAY_MTU = 1500
+HEADERS = 28  # IP and ICMP: what ping's -s does not count
+
+
+def route(target: Pod, device: str) -> str:
+    """The line of ``ip route`` by which another node reaches the pod, as BIRD makes it."""
+    onlink = "" if device == "eth0" else " onlink"
+    line = f"{target.block} via {target.node.address} dev {device} proto bird{onlink}"
+    return re.escape(line)
+
+
+def route_by_vxlan(target: Pod) -> str:
+    """The same as the distributor makes it, by the address of the other node's tunnel."""
+    return rf"{re.escape(target.block)} via 10\.233\.\d+\.\d+ dev vxlan\.calico proto 80 onlink"
+
+
+def wait_for_ways(one: Pod, two: Pod, device: str) -> None:
+    """Wait until each pod's node reaches the other by *device*."""
+    one.node.wait_for_route(route(two, device))
+    two.node.wait_for_route(route(one, device))
+
+
+def pings(source: Pod, target: Pod) -> list[int]:
+    """How many of three are answered: small ones, of the pod's MTU, in fragments."""
+    whole = source.mtu - HEADERS
+    sizes = ("-s56",), ("-Mdo", f"-s{whole}"), ("-s4000",)
+    return [source.ping(target.address, *size) for size in sizes]
+
+
+def longest(cluster: Cluster, kind: str) -> int:
+    """How long the longest packet of a kind was."""
+    return max(packet.length for packet in cluster.packets if packet.kind == kind)
+
+
+def test_nodes_of_one_subnet_route_pods_natively(cluster):
+    cluster.use_pool()
+    one, two, *_ = pods = cluster.add_pods("native")
+    wait_for_ways(one, two, "eth0")
+    cluster.forget_packets()
+
+    answered = pings(one, two)
+
+    assert answered == [3, 3, 3]
+    assert cluster.travelled(one, two) == {"icmp"}
+    assert longest(cluster, "icmp") == UNDERLAY_MTU
+    for pod in pods:
+        assert f"blackhole {pod.block} proto bird" in pod.node.routes
+        assert any(line.startswith(f"{pod.address} dev cali") for line in pod.node.routes)
+
+
+def test_with_ipip_every_packet_between_nodes_is_in_the_tunnel(cluster):
+    cluster.use_pool(ipipMode="Always")
+    one, two, *_ = cluster.add_pods("ipip")
+    wait_for_ways(one, two, "tunl0")
+    cluster.forget_packets()
+
+    answered = pings(one, two)
+    from_the_node = one.node.ping(two.address)
+
+    assert answered == [3, 3, 3]
+    assert from_the_node == 3  # with the tunnel's address, else the answer would come bare
+    assert cluster.travelled(one, two) == {"ipip"}
+    assert longest(cluster, "ipip") == UNDERLAY_MTU
+    assert not [p for p in cluster.packets if p.kind == "icmp"]
+
+
+def test_a_pool_that_stops_tunnelling_is_routed_natively_again(cluster):
+    cluster.use_pool(ipipMode="Always")
+    one, two, *_ = cluster.add_pods("back")
+    wait_for_ways(one, two, "tunl0")
+
+    cluster.use_pool()
+    wait_for_ways(one, two, "eth0")
+    cluster.forget_packets()
+
+    assert pings(one, two) == [3, 3, 3]
+    assert cluster.travelled(one, two) == {"icmp"}
+
+
+def test_across_subnets_only_what_leaves_its_subnet_is_in_the_tunnel(wide_cluster):
+    cluster = wide_cluster
+    cluster.use_pool(ipipMode="CrossSubnet")
+    one, two, three = cluster.add_pods("cross")
+    wait_for_ways(one, two, "eth0")
+    wait_for_ways(one, three, "tunl0")
+    wait_for_ways(two, three, "tunl0")
+    cluster.forget_packets()
+
+    near, far = pings(one, two), pings(one, three)
+
+    assert (near, far) == ([3, 3, 3], [3, 3, 3])
+    assert cluster.travelled(one, two) == {"icmp"}
+    assert cluster.travelled(one, three) == {"ipip"}
+
+
+def test_with_vxlan_pods_of_different_subnets_reach_each_other(wide_cluster):
+    cluster = wide_cluster
+    cluster.use_pool(vxlanMode="Always")
+    one, _, three = cluster.add_pods("vxlan")
+    one.node.wait_for_route(route_by_vxlan(three))
+    three.node.wait_for_route(route_by_vxlan(one))
+    cluster.forget_packets()
+
+    answered = pings(one, three)
+
+    assert answered == [3, 3, 3]
+    assert cluster.travelled(one, three) == {"vxlan"}
+    assert longest(cluster, "vxlan") == UNDERLAY_MTU
