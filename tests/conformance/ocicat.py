@@ -34,6 +34,11 @@ class OcicatNode(Node):
         self.further = {}
         lab.up(1)
         (self.spec,) = lab.nodes
+        # It follows pools, at its own time, and would change the node between two looks at it;
+        # its rules would go with those that plugins leave behind.
+        daemons.kill(self.spec, "route-distributor")
+        nft = ("nft", "delete", "table", "inet", "ocicat")
+        system.run(*nft, namespace=self.spec.namespace)
         self.lab = lab
         self.address = str(self.spec.address.ip)
         self.records = self.spec.directory / "releases"
