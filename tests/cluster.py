@@ -33,6 +33,16 @@ def a_node(
     return keys.node(name), codec.encode_node(node, STAMP)
 
 
+def of_node(node: Node) -> Pair:
+    """Give a node with its labels and cluster id, which operators write and nobody of ours."""
+    written_by_hand = {
+        "metadata": {"name": node.name, "labels": dict(node.labels)},
+        "spec": {"bgp": {"routeReflectorClusterID": node.route_reflector_cluster_id}},
+    }
+    existing = json.dumps(written_by_hand).encode()
+    return keys.node(node.name), codec.encode_node(node, STAMP, existing)
+
+
 def an_affinity(cidr: str, state: str = CONFIRMED, host: str = NODE) -> Pair:
     block = ip_network(cidr)
     return keys.affinity(host, block), codec.encode_affinity(Affinity(host, block, state))

@@ -1,8 +1,6 @@
 """Daemons are killed while pods talk: traffic goes on, and the next call works."""
 
-import re
 import signal
-import subprocess
 import time
 
 import pytest
@@ -10,47 +8,24 @@ import pytest
 from ocicatctl.lab import daemons, etcd, show, system
 from ocicatctl.lab.daemons import DAEMONS, established
 from ocicatctl.lab.runtime import PluginError
-
-STREAM_INTERVAL_S = 0.02
-
-
-class PingStream:
-    """Pings from one pod to another all the time; counts what is lost."""
-
-    def __init__(self, source, target):
-        self._process = subprocess.Popen(
-            [
-                *("nsenter", f"--net={system.NETNS / source.namespace}", "--"),
-                *("ping", "-n", "-i", str(STREAM_INTERVAL_S), target.address),
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def stop(self):
-        """Return how many were sent and how many came back."""
-        time.sleep(2 * STREAM_INTERVAL_S)
-        self._process.send_signal(signal.SIGINT)
-        output, _ = self._process.communicate(timeout=10)
-        sent, received = re.search(r"(\d+) packets transmitted, (\d+) received", output).groups()
-        return int(sent), int(received)
+from tests.ping import PingStream
 
 
 @pytest.mark.parametrize("daemon", DAEMONS)
 def test_killing_a_daemon_drops_no_packet_and_the_next_call_works(lab, daemon):
     first, second = lab.nodes[:2]
     near, far = lab.add_pod(first, "near"), lab.add_pod(second, "far")
-    stream = PingStream(near, far)
+    with PingStream(near.namespace, far.address) as stream:
+        daemons.kill(first, daemon)
+        time.sleep(1)
+        daemons.start(first, daemon)
+        added = lab.add_pod(first, "later")
+        answer = show.ping(show.place_of_pod(added), show.place_of_pod(far))
+        lab.delete_pod("later")
+        time.sleep(1)
 
-    daemons.kill(first, daemon)
-    time.sleep(1)
-    daemons.start(first, daemon)
-    added = lab.add_pod(first, "later")
-    answer = show.ping(show.place_of_pod(added), show.place_of_pod(far))
-    lab.delete_pod("later")
-    time.sleep(1)
+        sent, received = stream.stop()
 
-    sent, received = stream.stop()
     assert sent > 50
     assert received == sent
     assert answer is not None

@@ -1,8 +1,9 @@
-"""Network namespaces for tests: commands and threads inside them."""
+"""Network namespaces for tests: what runs in them, and waiting for what happens there."""
 
 import subprocess
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from cni_plugin import netns
@@ -15,6 +16,15 @@ def ip(*arguments: object) -> str:
 
 def run_in(name: str, *command: str) -> str:
     return ip("netns", "exec", name, *command)
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> float:
+    """Wait until *condition* holds; return how long it took."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds, "too late"
+        time.sleep(0.02)
+    return time.monotonic() - started
 
 
 @contextmanager

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster import a_pool, an_affinity
-from tests.netns.test_bird import Node, eventually, ip, joined, route_events, start
+from tests.netns.bird_nodes import Node, joined, route_events, start, wait_for
+from tests.netns.namespaces import eventually, ip
+from tests.routing import node as a_node
 
 POOL = a_pool("default", "10.233.0.0/16")
 BORROWED = "10.233.88.7"  # of node-2's block
@@ -18,7 +20,7 @@ AGGREGATE = "10.233.88.0/24 via 10.0.0.12 dev eth0 proto bird"
 
 @pytest.fixture
 def nodes(tmp_path) -> Iterator[tuple[Node, ...]]:
-    with joined(tmp_path, "node-1", "node-2", "node-3") as nodes:
+    with joined(tmp_path, a_node(1), a_node(2), a_node(3)) as nodes:
         for node in nodes:
             node.write(POOL)
         start(*nodes)
@@ -29,11 +31,6 @@ def nodes(tmp_path) -> Iterator[tuple[Node, ...]]:
 def way(node: Node, address: str) -> str:
     """Where the kernel of *node* sends a packet for *address*."""
     return " ".join(ip("-n", node.netns, "route", "get", address).split()[1:5])
-
-
-def wait_for(route: str, *nodes: Node) -> None:
-    for node in nodes:
-        eventually(lambda node=node: route in node.routes)
 
 
 def wait_for_the_next_block(one: Node, *others: Node) -> None:

@@ -9,10 +9,10 @@ import pytest
 from route_distributor.bird.desired import desired
 from route_distributor.bird.kernel_routes import KernelRoutes
 from route_distributor.bird.part import BirdPart
-from route_distributor.snapshot import cluster_snapshot
-from tests.cluster import an_affinity, stored
-from tests.netns.namespaces import inside
-from tests.netns.test_bird import BLOCKS, eventually, ip, joined, start
+from tests.cluster import an_affinity
+from tests.netns.bird_nodes import joined, start
+from tests.netns.namespaces import eventually, inside, ip
+from tests.routing import node
 
 FAR = "10.233.88.0/24 via 10.0.0.12 dev eth0 proto bird"
 OWN = "blackhole 10.233.77.0/24 proto bird"
@@ -24,8 +24,7 @@ class Healed:
     def __init__(self, one, two, routes) -> None:
         self.one, self.two = one, two
         self.part = BirdPart(one.bird, lambda snapshot, _: desired(snapshot), dict, routes)
-        own = an_affinity(BLOCKS[one.name], host=one.name)
-        self.snapshot = cluster_snapshot(one.name, stored(*one.cluster, own))
+        self.snapshot = one.snapshot()
         self.routes = routes
 
     def apply(self) -> int:
@@ -42,7 +41,7 @@ class Healed:
 
 @pytest.fixture
 def healed(tmp_path):
-    with joined(tmp_path, "node-1", "node-2") as (one, two):
+    with joined(tmp_path, node(1), node(2)) as (one, two):
         with inside(one.netns):
             routes = KernelRoutes()
         with closing(routes):

@@ -5,8 +5,7 @@ import json
 import statistics
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -20,7 +19,7 @@ from kernel_api.rtnetlink import NLM_F_CREATE, RTM_NEWROUTE, KernelRoute, route
 from route_distributor.overlay.part import OverlayPart
 from route_distributor.overlay.remote import Remote
 from route_distributor.part import Applied
-from tests.netns.namespaces import inside, ip, namespaces, run_in
+from tests.netns.namespaces import eventually, inside, ip, namespaces, run_in
 from tests.overlay import NODES, REMOTE, UNDERLAY, UNDERLAY_V6, a_pool, a_snapshot
 
 POD = {name: f"10.233.{i}.10" for i, name in enumerate(NODES, start=1)}
@@ -31,15 +30,6 @@ VTEP = {name: str(node.vxlan_ipv4) for name, node in NODES.items()}
 
 VTEP_V6 = str(NODES["node-1"].vxlan_ipv6)
 TUNNELLED = f"10.233.3.0/24 via {VTEP['node-3']} dev vxlan.calico onlink"
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> float:
-    """Wait until *condition* holds; return how long it took."""
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < seconds, "too late"
-        time.sleep(0.02)
-    return time.monotonic() - started
 
 
 class Node:
