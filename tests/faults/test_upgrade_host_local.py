@@ -742,7 +742,8 @@ def test_it_may_be_killed_while_ipamd_works_for_it(old):
         stdout=subprocess.DEVNULL,
     )
     try:
-        wait_for(lambda: MARK.encode() in old.content.get(first_of(old), b""))
+        taken_over = old.files / first_of(old)  # there before and after: it is replaced
+        wait_for(lambda: MARK.encode() in taken_over.read_bytes())
         ipamd.process.send_signal(signal.SIGSTOP)
         time.sleep(0.5)
         upgrade.kill()
