@@ -62,6 +62,10 @@ class Machine:
             self.stop()
             raise
 
+    def sees(self, container: str, home: "Machine") -> str:
+        """Under which address a container of *home* comes here: NAT is on for other nodes."""
+        return container if home is self else str(home.node.address.ip)
+
     def _is_up(self) -> bool:
         with contextlib.suppress(FileNotFoundError, IndexError):
             return self.path("/run/booted").exists()

@@ -48,7 +48,8 @@ def test_pods_of_two_nodes_reach_each_other_and_the_nodes(containerds, sandbox):
         for there in containerds:
             node = str(there.machine.node.address.ip)
             answer = asked_from(containerds[i], pod, f"http://{node}:{HOST_PORT}/{WHO}")
-            assert answer == f"{node} asked by {own}\n"
+            seen = there.machine.sees(own, containerds[i].machine)
+            assert answer == f"{node} asked by {seen}\n"
             answer = asked_from_node(there.machine, f"http://{own}/{WHO}")
             assert answer.startswith(f"{own} asked by 10.")
 

@@ -41,7 +41,8 @@ def test_containers_and_nodes_reach_each_other(pods):
         for there, _, _ in pods:
             node = str(there.machine.node.address.ip)
             answer = containerd.inside(name, "wget", "-qO-", f"http://{node}:{HOST_PORT}/{WHO}")
-            assert answer == f"{node} asked by {own}\n"
+            seen = there.machine.sees(own, containerd.machine)
+            assert answer == f"{node} asked by {seen}\n"
             answer = there.machine.run("busybox", "wget", "-qO-", f"http://{own}/{WHO}")
             assert answer.startswith(f"{own} asked by ")
 
