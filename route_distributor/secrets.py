@@ -27,10 +27,11 @@ class SecretFiles:
         Whoever needs it says so, and names the object that asks for it.
         """
         found = {}
-        for file in sorted(self._directory.glob("*/*")):
-            text = _text(file)
-            if text is not None:
-                found[SecretRef(file.parent.name, file.name)] = text
+        for secret in _listed(self._directory):
+            for file in _listed(secret):
+                text = _text(file)
+                if text is not None:
+                    found[SecretRef(secret.name, file.name)] = text
         self._last = found
         return found
 
@@ -41,6 +42,14 @@ class SecretFiles:
             last = self._last
             if await asyncio.to_thread(self.read) != last:
                 return
+
+
+def _listed(directory: Path) -> list[Path]:
+    # Not glob: it raises when a directory goes while it looks.
+    try:
+        return sorted(directory.iterdir())
+    except OSError:
+        return []
 
 
 def _text(file: Path) -> str | None:

@@ -1,4 +1,5 @@
 import asyncio
+import resource
 
 import pytest
 
@@ -35,6 +36,18 @@ def test_what_cannot_be_read_is_not_there(tmp_path):
     (tmp_path / "file").write_text("no secret")
 
     assert SecretFiles(tmp_path).read() == {SecretRef("bgp", "good"): "one"}
+
+
+def test_a_directory_that_cannot_be_listed_is_not_there(tmp_path):
+    write(tmp_path, "bgp", "rack", b"one")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))  # nothing more can be opened
+    try:
+        found = SecretFiles(tmp_path).read()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert found == {}
 
 
 def test_the_directory_need_not_be_there(tmp_path):
