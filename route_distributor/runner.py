@@ -90,9 +90,9 @@ class Runner:
     async def _take_turn(self) -> bool:
         """Make one pass; ``False`` if it has to be repeated though nothing changes."""
         assert self._news is not None
+        news = self._news  # what comes while we wait has its own turn
         if self._before is not None:
-            await self._before.has_tried(self._news)
-        news = self._news
+            await self._before.has_tried(news)
         self._pace = self._pace.acted(self._ledger.now())
         try:
             return await self._pass(news)

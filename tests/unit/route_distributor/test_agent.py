@@ -322,6 +322,27 @@ async def test_in_a_chain_each_waits_for_those_before_it(tmp_path):
 
 
 @in_virtual_time
+async def test_news_that_come_while_a_part_waits_do_not_overtake_those_before_it(tmp_path):
+    first = RecordingPart("first")
+    first.takes_s = 1.5
+    early = []
+
+    class Second(RecordingPart):
+        async def apply(self, snapshot):
+            early.extend(block for block in snapshot.blocks if block not in first.held)
+            return await super().apply(snapshot)
+
+    second = Second("second")
+    mirror = FakeMirror(OWN)
+    async with running(World(tmp_path, mirror, [first, second])):
+        await asyncio.sleep(1.2)  # the first is at work, the second waits for it
+        mirror.put(an_affinity("10.233.77.0/24"))
+        await until(lambda: blocks(second))
+
+    assert not early
+
+
+@in_virtual_time
 async def test_what_comes_first_may_fail_and_the_next_has_its_turn_and_one_more_when_it_works(
     tmp_path,
 ):
