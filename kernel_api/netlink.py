@@ -262,32 +262,37 @@ def _aligned(length: int) -> int:
 class Announcements:
     """What the kernel announces to some multicast groups, to be read without waiting."""
 
-    def __init__(self, *groups: int) -> None:
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
-        )
+    def __init__(
+        self,
+        *groups: int,
+        protocol: int = socket.NETLINK_ROUTE,
+        buffer: int = ANNOUNCEMENTS_BUFFER,
+    ) -> None:
+        """Listen from now on; *buffer* is how many bytes may wait to be read."""
+        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
+        self._socket = socket.socket(socket.AF_NETLINK, kind, protocol)
         self._socket.bind((0, 0))
-        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ANNOUNCEMENTS_BUFFER)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, buffer)
         for group in groups:
             self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
 
     def fileno(self) -> int:
-        """The descriptor, for those who wait for many."""
+        """The descriptor that can be read when there is something to take."""
         return self._socket.fileno()
 
-    def read(self) -> list[Message]:
-        """Take all that has come.
+    def read(self) -> Iterator[Message]:
+        """Take all that has come, one after the other: of a storm nothing is kept.
 
         Raises:
             OSError: ENOBUFS, announcements went missing because nobody took them in time. The next
                 call goes on.
         """
-        found: list[Message] = []
         while True:
             try:
-                found += messages_of(self._socket.recv(BUFFER))
+                data = self._socket.recv(BUFFER)
             except BlockingIOError:
-                return found
+                return
+            yield from messages_of(data)
 
     def close(self) -> None:
         """Close the socket."""

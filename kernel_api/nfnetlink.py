@@ -1,23 +1,13 @@
 """Hears when the rules of nftables change, and in which tables.
 
-Edge: the socket. The kernel tells of each change with the table's name, and ends what one
+Edge: netlink. The kernel tells of each change with the table's name, and ends what one
 transaction changed with a message that counts the ruleset's generations.
 """
 
 import errno
-import socket
 from dataclasses import dataclass
 
-from kernel_api.netlink import (
-    ANNOUNCEMENTS_BUFFER,
-    BUFFER,
-    NETLINK_ADD_MEMBERSHIP,
-    SO_RCVBUFFORCE,
-    SOL_NETLINK,
-    Message,
-    attributes,
-    messages_of,
-)
+from kernel_api.netlink import ANNOUNCEMENTS_BUFFER, Announcements, Message, attributes
 
 NETLINK_NETFILTER = 12
 NFNLGRP_NFTABLES = 7
@@ -54,21 +44,18 @@ class NftablesWatch:
 
     def __init__(self, buffer: int = ANNOUNCEMENTS_BUFFER) -> None:
         """Listen from now on; *buffer* is how many bytes may wait to be heard."""
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER
+        self._announcements = Announcements(
+            NFNLGRP_NFTABLES, protocol=NETLINK_NETFILTER, buffer=buffer
         )
-        self._socket.bind((0, 0))
-        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, buffer)
-        self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
         self._touched: set[Table] = set()  # by a transaction whose end is still to come
 
     def fileno(self) -> int:
         """The descriptor that can be read when there is something to hear."""
-        return self._socket.fileno()
+        return self._announcements.fileno()
 
     def close(self) -> None:
         """Hear no more."""
-        self._socket.close()
+        self._announcements.close()
 
     def heard(self) -> Heard:
         """Tell what has changed since this was last called. Never waits."""
@@ -76,20 +63,17 @@ class NftablesWatch:
         is_complete = True
         while True:
             try:
-                messages = list(messages_of(self._socket.recv(BUFFER)))
-            except BlockingIOError:
+                for message in self._announcements.read():
+                    if message.kind == NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN:
+                        transactions.append(frozenset(self._touched))
+                        self._touched.clear()
+                    elif (table := _table(message)) is not None:
+                        self._touched.add(table)
                 return Heard(tuple(transactions), is_complete)
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
                 is_complete = False
-                continue
-            for message in messages:
-                if message.kind == NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN:
-                    transactions.append(frozenset(self._touched))
-                    self._touched.clear()
-                elif (table := _table(message)) is not None:
-                    self._touched.add(table)
 
 
 def _table(message: Message) -> Table | None:

@@ -54,7 +54,6 @@ EDGES = {
     "socket": {
         "bird_api/control.py",
         "kernel_api/netlink.py",
-        "kernel_api/nfnetlink.py",
         "cni_plugin/server.py",
         "ipamd/__main__.py",
         "ipamd/interfaces.py",

@@ -6,21 +6,22 @@ of BIRD deletes, BIRD does not want any more.
 
 import asyncio
 import contextlib
-import struct
 
 from kernel_api.netlink import Announcements, Message, attributes
+from kernel_api.rtnetlink import (
+    ROUTE,
+    RTA_DST,
+    RTA_PRIORITY,
+    RTM_DELROUTE,
+    RTM_NEWROUTE,
+    RTNLGRP_IPV4_ROUTE,
+    RTNLGRP_IPV6_ROUTE,
+)
 from route_distributor.readable import readable
 
-GROUPS = (7, 11)  # RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE
-RTM_NEWROUTE = 24
-RTM_DELROUTE = 25
 RTPROT_BIRD = 12
-RTA_DST = 1
-RTA_PRIORITY = 6
 
 PATIENCE_S = 0.5  # BIRD takes milliseconds to put its routes back
-
-_ROUTE = struct.Struct("=8BI")  # family, prefix length, source's, tos, table, protocol, …
 
 _Key = tuple[int, int, int, bytes, bytes]  # family, prefix length, table, destination, metric
 
@@ -29,7 +30,7 @@ class KernelRoutes:
     """BIRD's routes in the network namespace that the thread is in when it makes this, for good."""
 
     def __init__(self) -> None:
-        self._announcements = Announcements(*GROUPS)
+        self._announcements = Announcements(RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE)
         self._bird: int | None = None  # the socket of BIRD; None: it has made no route so far
         self._missing: set[_Key] = set()  # those that somebody deleted, until BIRD puts them back
         self._has_missed = False  # there was too much to hear
@@ -67,20 +68,18 @@ class KernelRoutes:
 
     def _listen(self) -> None:
         try:
-            messages = self._announcements.read()
+            for message in self._announcements.read():
+                self._take(message)
         except OSError:
             self._has_missed = True
-            return
-        for message in messages:
-            self._take(message)
 
     def _take(self, message: Message) -> None:
         if message.kind not in (RTM_NEWROUTE, RTM_DELROUTE):
             return
-        family, length, _, _, table, protocol, *_ = _ROUTE.unpack_from(message.payload)
+        family, length, _, _, table, protocol, *_ = ROUTE.unpack_from(message.payload)
         if protocol != RTPROT_BIRD:
             return
-        found = attributes(message.payload, _ROUTE.size)
+        found = attributes(message.payload, ROUTE.size)
         metric = found.get(RTA_PRIORITY, b"")
         key = (family, length, table, found.get(RTA_DST, b""), metric)
         if message.kind == RTM_DELROUTE:

@@ -29,18 +29,15 @@ from route_distributor.overlay import messages
 from route_distributor.overlay.difference import is_right, place
 from route_distributor.overlay.items import Item, Overlay, Uplink, version_of
 
-RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE = 3, 5, 7
-RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE = 9, 11
-RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF = 24, 25
 GROUPS = (
     rtnetlink.RTNLGRP_LINK,
-    RTNLGRP_NEIGH,
-    RTNLGRP_IPV4_IFADDR,
-    RTNLGRP_IPV4_ROUTE,
-    RTNLGRP_IPV6_IFADDR,
-    RTNLGRP_IPV6_ROUTE,
-    RTNLGRP_IPV4_NETCONF,
-    RTNLGRP_IPV6_NETCONF,
+    rtnetlink.RTNLGRP_NEIGH,
+    rtnetlink.RTNLGRP_IPV4_IFADDR,
+    rtnetlink.RTNLGRP_IPV4_ROUTE,
+    rtnetlink.RTNLGRP_IPV6_IFADDR,
+    rtnetlink.RTNLGRP_IPV6_ROUTE,
+    rtnetlink.RTNLGRP_IPV4_NETCONF,
+    rtnetlink.RTNLGRP_IPV6_NETCONF,
 )
 RTM_NEWNETCONF = 80
 NETCONFA_IFINDEX, NETCONFA_FORWARDING, NETCONFA_RP_FILTER = 1, 2, 3
