@@ -31,6 +31,14 @@ class Node:
     # What is stored of its tunnels and cannot be read: no reason to lose its BGP sessions.
     unreadable: tuple[str, ...] = ()
 
+    def address(self, version: int) -> IPv4Interface | IPv6Interface | None:
+        """Its own address of a family."""
+        return self.ipv4 if version == 4 else self.ipv6
+
+    def vxlan_address(self, version: int) -> IPv4Address | IPv6Address | None:
+        """The address of its VXLAN device of a family."""
+        return self.vxlan_ipv4 if version == 4 else self.vxlan_ipv6
+
 
 def is_host_address(address: IPv4Address | IPv6Address) -> bool:
     """Whether a machine can have it for its own, and another reach it there through a router."""

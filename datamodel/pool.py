@@ -15,7 +15,8 @@ Network = IPv4Network | IPv6Network
 
 # Allowed block sizes (prefix lengths) by family, from Calico's validation.
 BLOCK_SIZES = {4: range(20, 33), 6: range(116, 129)}
-ENCAPSULATION_MODES = ("Never", "Always", "CrossSubnet")
+TUNNELLED = ("Always", "CrossSubnet")
+ENCAPSULATION_MODES = ("Never", *TUNNELLED)
 USES = ("Workload", "Tunnel", "LoadBalancer")
 ASSIGNMENT_MODES = ("Automatic", "Manual")
 # In the search for an unclaimed block, so many that are one's own or reserved are passed over.
@@ -44,6 +45,16 @@ class Pool:
 
     def __str__(self) -> str:
         return f"pool {self.name} ({self.cidr})"
+
+    @property
+    def has_ipip(self) -> bool:
+        """Whether packets between nodes may go through IPIP; a text that is no mode means Never."""
+        return self.ipip_mode in TUNNELLED
+
+    @property
+    def has_vxlan(self) -> bool:
+        """The same of VXLAN."""
+        return self.vxlan_mode in TUNNELLED
 
     @property
     def block_count(self) -> int:

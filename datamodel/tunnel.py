@@ -4,10 +4,10 @@ Pure: no I/O. Names and sizes are Calico's.
 """
 
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 
+from datamodel.node import Node
 from datamodel.pool import Pool
-
-IN_USE = ("Always", "CrossSubnet")  # modes of a pool that need the tunnel
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,7 @@ class Tunnel:
     """A kind of tunnel. A node has one device of each kind that a pool uses, with one address."""
 
     name: str
+    device: str  # on every node
     version: int  # the family that it carries
     attribute_type: str  # what the holder's attribute says it is
     overhead: int  # bytes of each packet that its headers take
@@ -28,13 +29,17 @@ class Tunnel:
 
     def is_used_by(self, pool: Pool) -> bool:
         """Whether packets to addresses of *pool* may go through it."""
-        mode = pool.ipip_mode if self.name == "ipip" else pool.vxlan_mode
-        return mode in IN_USE and pool.cidr.version == self.version
+        is_on = pool.has_ipip if self.name == "ipip" else pool.has_vxlan
+        return is_on and pool.cidr.version == self.version
+
+    def address_of(self, node: Node) -> IPv4Address | IPv6Address | None:
+        """The address that a Node says its device has."""
+        return node.ipip_address if self.name == "ipip" else node.vxlan_address(self.version)
 
 
-IPIP = Tunnel("ipip", 4, "ipipTunnelAddress", 20)
-VXLAN = Tunnel("vxlan", 4, "vxlanTunnelAddress", 50)
-VXLAN_V6 = Tunnel("vxlan-v6", 6, "vxlanV6TunnelAddress", 70)
+IPIP = Tunnel("ipip", "tunl0", 4, "ipipTunnelAddress", 20)
+VXLAN = Tunnel("vxlan", "vxlan.calico", 4, "vxlanTunnelAddress", 50)
+VXLAN_V6 = Tunnel("vxlan-v6", "vxlan-v6.calico", 6, "vxlanV6TunnelAddress", 70)
 TUNNELS = (IPIP, VXLAN, VXLAN_V6)
 
 

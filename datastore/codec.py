@@ -448,12 +448,6 @@ _TUNNEL_FIELDS = {
 }
 
 
-def tunnel_address(node: Node, tunnel: Tunnel) -> IPv4Address | IPv6Address | None:
-    """The address that a Node says its tunnel has."""
-    found = {IPIP: node.ipip_address, VXLAN: node.vxlan_ipv4, VXLAN_V6: node.vxlan_ipv6}
-    return found[tunnel]
-
-
 def with_tunnel_address(
     key: str, existing: bytes, tunnel: Tunnel, address: IPv4Address | IPv6Address | None
 ) -> bytes:

@@ -45,7 +45,7 @@ def keep_tunnel(draft: Draft, request: KeepTunnel) -> Done:
     value = draft.value(key)
     assert value is not None
     node = codec.decode_node(key, value)
-    stated = codec.tunnel_address(node, tunnel)
+    stated = tunnel.address_of(node)
     pools = [pool for pool in draft.known.pools if _serves(pool, tunnel, node)]
     held = holding_blocks(draft, handle_id)
     kept = _kept(held, handle_id, pools, stated)

@@ -17,6 +17,7 @@ from functools import partial
 
 from datamodel.bgp import SecretRef
 from datamodel.errors import OcicatError
+from datamodel.tunnel import IPIP
 from datastore.mirror import Mirror
 from route_distributor.agent import Agent
 from route_distributor.bird.daemon import Bird
@@ -108,7 +109,7 @@ def _decide(
         secrets=secrets,
         router_id=config.router_id,
         free_addresses=config.free_addresses,
-        is_ipip_ready=any(name == "tunl0" for _, name in socket.if_nameindex()),
+        is_ipip_ready=any(name == IPIP.device for _, name in socket.if_nameindex()),
     )
     return desired(snapshot, settings)
 

@@ -140,7 +140,7 @@ def _remote_problems(finding: Finding, view: View) -> Iterator[str]:
 def _missing(finding: Finding, view: View) -> Iterator[str]:
     """Why the kernel has no route for it."""
     destination, pool = finding.destination, finding.pool
-    if pool and "Never" not in (pool.ipip_mode, pool.vxlan_mode):
+    if pool and pool.has_ipip and pool.has_vxlan:
         yield f"pool {pool.name} has ipipMode and vxlanMode both on, so none is used; choose one"
         return
     device = view.tunnel(destination)
@@ -164,8 +164,7 @@ def _missing(finding: Finding, view: View) -> Iterator[str]:
 
 def _missing_vxlan(finding: Finding, device: str, view: View) -> Iterator[str]:
     node = view.nodes[finding.destination.node or ""]
-    is_ipv4 = finding.destination.cidr.version == 4
-    if device and (node.vxlan_ipv4 if is_ipv4 else node.vxlan_ipv6) is None:
+    if device and node.vxlan_address(finding.destination.cidr.version) is None:
         yield f"node {node.name} has no address for its {device} in etcd yet; its ipamd gives it"
     else:
         yield "the kernel has no route to it; see the log of the route distributor"

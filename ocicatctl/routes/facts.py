@@ -14,15 +14,16 @@ from datamodel.affinity import Affinity
 from datamodel.block import Address
 from datamodel.node import Node
 from datamodel.pool import Network, Pool
+from datamodel.tunnel import IPIP, VXLAN, VXLAN_V6
 from kernel_api.lookup import KernelRoute
 
 R = TypeVar("R", BirdRoute, KernelRoute)
 
 # By kind and family: the device through which it goes.
 TUNNELS = {
-    ("IPIP", 4): "tunl0",
-    ("VXLAN", 4): "vxlan.calico",
-    ("VXLAN", 6): "vxlan-v6.calico",
+    ("IPIP", 4): IPIP.device,
+    ("VXLAN", 4): VXLAN.device,
+    ("VXLAN", 6): VXLAN_V6.device,
 }
 
 
@@ -121,7 +122,7 @@ class View:
     def address_of(self, node: str | None, version: int) -> Address | None:
         """A node's own address of a family, if it has one."""
         found = self.nodes.get(node or "")
-        interface = found and (found.ipv4 if version == 4 else found.ipv6)
+        interface = found and found.address(version)
         return interface.ip if interface else None
 
     def name_of(self, address: Address | None) -> str | None:
@@ -176,16 +177,15 @@ class View:
 
 def _is_near(own: Node, remote: Node, version: int) -> bool:
     """Whether the other node's address is in this one's subnet."""
-    if version == 4:
-        return bool(own.ipv4 and remote.ipv4 and remote.ipv4.ip in own.ipv4.network)
-    return bool(own.ipv6 and remote.ipv6 and remote.ipv6.ip in own.ipv6.network)
+    here, there = own.address(version), remote.address(version)
+    return here is not None and there is not None and there.ip in here.network
 
 
 def encapsulation(pool: Pool) -> tuple[str, str]:
     """When a pool's packets travel in a tunnel, and in which kind of one."""
-    if pool.ipip_mode != "Never":
+    if pool.has_ipip:
         return pool.ipip_mode, "IPIP"
-    return pool.vxlan_mode, "VXLAN" if pool.vxlan_mode != "Never" else ""
+    return (pool.vxlan_mode, "VXLAN") if pool.has_vxlan else ("Never", "")
 
 
 def encapsulation_text(pool: Pool | None) -> str:

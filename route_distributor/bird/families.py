@@ -13,14 +13,12 @@ from route_distributor.bird.values import Community, Family, Tunnel, in_order
 from route_distributor.bird.view import addresses_of
 from route_distributor.snapshot import ClusterSnapshot
 
-_MODES = ("Always", "CrossSubnet")
-
 
 def family_of(
     snapshot: ClusterSnapshot, own: Node, version: int, problems: list[str]
 ) -> Family | None:
     """Decide what BIRD does for a family; ``None`` if this node has no address of it."""
-    interface = own.ipv4 if version == 4 else own.ipv6
+    interface = own.address(version)
     if interface is None or snapshot.bgp is None:
         return None
     pools = [p for p in snapshot.pools if p.cidr.version == version and is_plain(p.cidr)]
@@ -40,12 +38,12 @@ def family_of(
                 (
                     Tunnel(p.cidr, p.ipip_mode == "CrossSubnet")
                     for p in pools
-                    if p.ipip_mode in _MODES and not _has_mistake(p)
+                    if p.has_ipip and not _has_mistake(p)
                 ),
                 key=lambda tunnel: tunnel.cidr,
             )
         ),
-        others_program=in_order(p.cidr for p in pools if p.vxlan_mode in _MODES or _has_mistake(p)),
+        others_program=in_order(p.cidr for p in pools if p.has_vxlan or _has_mistake(p)),
         services=_services(snapshot, own, version, problems),
         communities=_communities(own, snapshot.bgp, version, problems),
     )
@@ -62,8 +60,7 @@ def pool_problems(pools: Iterable[Pool]) -> list[str]:
 
 
 def _has_mistake(pool: Pool) -> bool:
-    has_ipip = pool.ipip_mode in _MODES
-    return has_ipip and (pool.vxlan_mode in _MODES or pool.cidr.version == 6)
+    return pool.has_ipip and (pool.has_vxlan or pool.cidr.version == 6)
 
 
 def _services(

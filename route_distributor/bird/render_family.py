@@ -13,6 +13,7 @@ nodes only. What one router says is never told to another.
 from collections.abc import Iterable, Mapping
 
 from datamodel.pool import Network
+from datamodel.tunnel import IPIP
 from route_distributor.bird.render_session import option_lines, source_of
 from route_distributor.bird.values import Address, BirdConfig, Family, Options, in_order
 
@@ -172,7 +173,7 @@ def _believed(family: Family, config: BirdConfig) -> str:
     tunnel = "reject;"
     if config.is_ipip_ready:
         # BIRD forgets the gateway when the interface is set, so the order matters.
-        tunnel = 'ifname = "tunl0"; onlink = true; gw = bgp_next_hop;'
+        tunnel = f'ifname = "{IPIP.device}"; onlink = true; gw = bgp_next_hop;'
     lines = [
         f"  if net ~ [ {t.cidr}+ ]{_outside(family) if t.is_cross_subnet else ''} "
         f"then {{ {tunnel} }}\n"

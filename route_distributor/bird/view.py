@@ -53,7 +53,7 @@ class View:
 
 def address_of(node: Node, version: int) -> Address | None:
     """A node's address of a family."""
-    interface = node.ipv4 if version == 4 else node.ipv6
+    interface = node.address(version)
     return None if interface is None else interface.ip
 
 

@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from datamodel.node import Node
 from datamodel.pool import Network, Pool
+from datamodel.tunnel import TUNNELS
 from route_distributor.snapshot import ClusterSnapshot
 
 
@@ -64,9 +65,4 @@ def _merged(ranges: list[Network]) -> tuple[Network, ...]:
 def _tunnels(own: Node | None) -> tuple[str, ...]:
     if own is None:
         return ()
-    devices = {
-        "tunl0": own.ipip_address,
-        "vxlan.calico": own.vxlan_ipv4,
-        "vxlan-v6.calico": own.vxlan_ipv6,
-    }
-    return tuple(device for device, address in devices.items() if address is not None)
+    return tuple(tunnel.device for tunnel in TUNNELS if tunnel.address_of(own) is not None)

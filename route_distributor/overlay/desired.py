@@ -13,6 +13,7 @@ from ipaddress import ip_interface
 
 from datamodel.node import Node
 from datamodel.pool import Pool
+from datamodel.tunnel import TUNNELS
 from kernel_api.rtnetlink import Address, Interface, Network
 from route_distributor.overlay.items import (
     IPIP,
@@ -27,10 +28,10 @@ from route_distributor.overlay.items import (
     Uplink,
     Vxlan,
 )
-from route_distributor.overlay.remote import TUNNELLED, Remote
+from route_distributor.overlay.remote import Remote
 from route_distributor.snapshot import ClusterSnapshot
 
-HEADER = {IPIP: 20, VXLAN[4]: 50, VXLAN[6]: 70}  # bytes that the tunnel adds to a packet
+HEADER = {tunnel.device: tunnel.overhead for tunnel in TUNNELS}
 BLOCK_METRIC = {4: 0, 6: 1024}  # the kernel's defaults
 # Of single addresses: a pod here that has the same one, for a moment or by mistake, goes before.
 ADDRESS_METRIC = {4: 1024, 6: 2048}
@@ -62,7 +63,7 @@ def overlay(snapshot: ClusterSnapshot, remote: Remote, uplinks: Mapping[int, Upl
         if "vxlan" in kinds:
             device = _vxlan_device(view, problems)
             devices[device.name] = device
-            items |= _own_address(device.name, _vtep(view.own, version))
+            items |= _own_address(device.name, view.own.vxlan_address(version))
             items |= _vxlan_items(view, pools, snapshot, remote, problems)
     has_ipv6 = snapshot.own is not None and snapshot.own.ipv6 is not None
     return Overlay(
@@ -78,7 +79,7 @@ def _usable(pools: Iterable[Pool], problems: list[str]) -> tuple[Pool, ...]:
     """Those that say by which tunnel they are reached, the narrowest first."""
     kept = []
     for pool in pools:
-        if pool.ipip_mode in TUNNELLED and pool.vxlan_mode in TUNNELLED:
+        if pool.has_ipip and pool.has_vxlan:
             problems.append(f"{pool}: ipipMode and vxlanMode are both on; choose one")
         else:
             kept.append(pool)
@@ -89,8 +90,8 @@ def _kinds(pools: Iterable[Pool], version: int) -> set[str]:
     kinds = set()
     for pool in pools:
         if pool.cidr.version == version:
-            kinds |= {"vxlan"} if pool.vxlan_mode in TUNNELLED else set()
-            kinds |= {"ipip"} if pool.ipip_mode in TUNNELLED and version == 4 else set()
+            kinds |= {"vxlan"} if pool.has_vxlan else set()
+            kinds |= {"ipip"} if pool.has_ipip and version == 4 else set()
     return kinds
 
 
@@ -109,7 +110,7 @@ def _view(
 ) -> _View | None:
     """Look at this node in one version; ``None``, and why, if it cannot have a tunnel."""
     own = snapshot.own
-    address = None if own is None else node_address(own, version)
+    address = None if own is None else own.address(version)
     if own is None or address is None:
         problems.append(
             f"node {snapshot.node}: has no IPv{version} address in etcd; tunnels stay as they are"
@@ -209,7 +210,7 @@ class _Ways:
     def route(self, cidr: Network, node: str) -> Route | None:
         """The route to what *node* has; ``None`` if it is not for us to make, or cannot be."""
         pool = next((p for p in self.pools if p.contains(cidr)), None)
-        if pool is None or pool.vxlan_mode not in TUNNELLED:
+        if pool is None or not pool.has_vxlan:
             return None
         peer = self.peers.get(node)
         if peer is None:
@@ -224,7 +225,7 @@ class _Ways:
 
 def _peers(view: _View, others: Iterable[Node], problems: list[str]) -> dict[str, _Peer]:
     """The other nodes that have a tunnel, each with an address and a MAC of its own."""
-    own_vtep = _vtep(view.own, view.version)
+    own_vtep = view.own.vxlan_address(view.version)
     holders: dict[Address | str, str] = {
         _mac(view.own, view.version) or _made_mac(view.own.name, view.version): view.own.name
     }
@@ -232,7 +233,7 @@ def _peers(view: _View, others: Iterable[Node], problems: list[str]) -> dict[str
         holders[own_vtep] = view.own.name
     peers = {}
     for node in others:
-        address, vtep = node_address(node, view.version), _vtep(node, view.version)
+        address, vtep = node.address(view.version), node.vxlan_address(view.version)
         if address is None or vtep is None:
             continue
         mac = _mac(node, view.version)
@@ -249,15 +250,6 @@ def _peers(view: _View, others: Iterable[Node], problems: list[str]) -> dict[str
         holders |= {vtep: node.name, mac: node.name}
         peers[node.name] = _Peer(address.ip, vtep, mac)
     return peers
-
-
-def node_address(node: Node, version: int) -> Interface | None:
-    """A node's address of one version."""
-    return node.ipv4 if version == 4 else node.ipv6
-
-
-def _vtep(node: Node, version: int) -> Address | None:
-    return node.vxlan_ipv4 if version == 4 else node.vxlan_ipv6
 
 
 def _mac(node: Node, version: int) -> str | None:

@@ -7,13 +7,14 @@ Pure: no I/O. ``desired.py`` says what there should be, ``kernel.py`` finds what
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from datamodel import tunnel
 from kernel_api.rtnetlink import Address, Interface, Network
 
-# Calico's names and numbers, so that either finds what the other made.
-IPIP = "tunl0"
-VXLAN = {4: "vxlan.calico", 6: "vxlan-v6.calico"}
-VERSIONS = {IPIP: 4, **{name: version for version, name in VXLAN.items()}}  # of what is inside
+IPIP = tunnel.IPIP.device
+VXLAN = {each.version: each.device for each in (tunnel.VXLAN, tunnel.VXLAN_V6)}
+VERSIONS = {each.device: each.version for each in tunnel.TUNNELS}  # of what is inside
 DEVICES = tuple(VERSIONS)
+# Calico's numbers, so that either finds what the other made.
 VNI, PORT = 4096, 4789
 PROTOCOL = 80  # of our routes, by which we know them
 # Says that tunl0 is in use by us: it is there on every node that has the module, for anybody.

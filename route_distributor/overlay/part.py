@@ -10,7 +10,7 @@ from datamodel.errors import Unavailable
 from kernel_api.netlink import Announcements
 from kernel_api.rtnetlink import Address
 from route_distributor.overlay import kernel
-from route_distributor.overlay.desired import node_address, overlay
+from route_distributor.overlay.desired import overlay
 from route_distributor.overlay.difference import difference
 from route_distributor.overlay.remote import Remote
 from route_distributor.overlay.watch import GROUPS, Watched, is_disturbed
@@ -96,5 +96,5 @@ def _addresses(snapshot: ClusterSnapshot) -> frozenset[Address]:
     """The node's own."""
     if snapshot.own is None:
         return frozenset()
-    found = (node_address(snapshot.own, version) for version in (4, 6))
+    found = (snapshot.own.ipv4, snapshot.own.ipv6)
     return frozenset(address.ip for address in found if address is not None)

@@ -17,8 +17,6 @@ from kernel_api.rtnetlink import Address, Network
 
 T = TypeVar("T")
 
-TUNNELLED = ("Always", "CrossSubnet")  # modes; a text that is none stands for Never
-
 
 @dataclass(frozen=True, slots=True)
 class Remote:
@@ -38,7 +36,7 @@ def ranges_of(entries: Mapping[str, Entry]) -> frozenset[str]:
                 pool = decode_pool(key, entry.value)
             except Invalid:
                 continue
-            if pool.vxlan_mode in TUNNELLED:
+            if pool.has_vxlan:
                 versions.add(pool.cidr.version)
     affinities = {keys.ALL_AFFINITIES} if versions else set()
     return frozenset({keys.POOLS, *affinities, *map(keys.blocks, versions)})

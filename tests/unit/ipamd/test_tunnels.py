@@ -51,7 +51,7 @@ def kept(stored: Stored, *requests: KeepTunnel, node: str = NODE) -> Stored:
 def stated(stored: Stored, tunnel: Tunnel, node: str = NODE) -> object:
     """The address that the Node resource names."""
     entry = stored.entries[keys.node(node)]
-    return codec.tunnel_address(codec.decode_node(entry.key, entry.value), tunnel)
+    return tunnel.address_of(codec.decode_node(entry.key, entry.value))
 
 
 def held(stored: Stored, tunnel: Tunnel, node: str = NODE) -> dict[object, Mapping[str, str]]:
