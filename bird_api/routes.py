@@ -23,7 +23,7 @@ _ATTRIBUTES = 1012
 _LINE = re.compile(
     # A further route for the same destination does not repeat it.
     r"(?P<network>\S*)\s+(?P<kind>\w+) \[(?P<protocol>\S+) (?P<since>[^]]*?)"
-    r"(?: from (?P<peer>[0-9A-Fa-f.:]+)(?:%\S+)?)?\] (?P<best>\* )?\((?P<preference>\d+)"
+    r"(?: from (?P<peer>[0-9A-Fa-f.:]+)(?:%\S+)?)?\] (?P<best>\* )?\(\d+"
 )
 _HOP = re.compile(r"\t(?:via (?P<via>\S+) on (?P<behind>\S+)|dev (?P<device>\S+))(?P<rest>.*)")
 
@@ -51,7 +51,6 @@ class BirdRoute:
     protocol: str  # the name of the one from which it came
     since: str  # as BIRD writes it
     is_best: bool
-    preference: int
     peer: Address | None = None  # that told it, where this is not its next hop
     hops: tuple[Hop, ...] = ()
     source: str = ""  # BGP, static, inherit (from the kernel), device; "" without ``all``
@@ -97,7 +96,6 @@ def _route(text: str, before: Network | None) -> BirdRoute:
         match["protocol"],
         match["since"],
         match["best"] is not None,
-        int(match["preference"]),
         peer,
     )
 

@@ -6,7 +6,7 @@ know what we want. What is wrong with one object takes that object away and noth
 """
 
 import hashlib
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import IPv4Address
 
 from datamodel.bgp import BgpConfiguration, is_interface_pattern
 from datamodel.errors import Invalid
@@ -47,8 +47,7 @@ def desired(snapshot: ClusterSnapshot, settings: Settings | None = None) -> Bird
     families = [family_of(snapshot, own, version, problems) for version in (4, 6)]
     return BirdConfig(
         address=addresses_of(own)[0],
-        router_id=_router_id(own, settings.router_id, problems),
-        as_number=view.as_number,
+        router_id=_router_id(own, settings.router_id),
         port=view.port_of(own),
         listens_everywhere=bgp.bind_mode != "NodeIP",
         log_severity=_severity(own, bgp, problems),
@@ -70,18 +69,10 @@ def _cluster_id(own: Node, problems: list[str]) -> IPv4Address | None:
         return None
 
 
-def _router_id(own: Node, wanted: str, problems: list[str]) -> IPv4Address:
+def _router_id(own: Node, wanted: str) -> IPv4Address:
     """What identifies this BIRD among all; two nodes must not have the same."""
     if wanted not in ("", "hash"):
-        try:
-            router_id = IPv4Address(wanted)
-        except AddressValueError:
-            router_id = IPv4Address(0)
-        if int(router_id):
-            return router_id
-        problems.append(
-            f"CALICO_ROUTER_ID {wanted!r}: is neither an IPv4 address nor hash; correct it"
-        )
+        return IPv4Address(wanted)
     if own.ipv4 is None or wanted == "hash":
         return _hashed(own.name)
     return own.ipv4.ip

@@ -6,13 +6,13 @@ half would have stopped.
 
 import hashlib
 import re
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address
 
 from datamodel.bgp import is_community
 from datamodel.bgp_filter import BgpFilter, FilterRule, Operation
 from datamodel.errors import Invalid
 from datamodel.pool import Network
-from route_distributor.bird.values import Community, Filter, Rule
+from route_distributor.bird.values import Address, Community, Filter, Rule
 
 _EXACT = ("Equal", "NotEqual")
 
@@ -58,9 +58,14 @@ def community_of(text: str) -> Community | None:
     return tuple(map(int, text.split(":"))) if is_community(text) else None
 
 
-def is_plain(network: Network) -> bool:
+def has_no_zone(address: Address) -> bool:
     """Whether the address is one alone: Python takes any text for the zone of an IPv6 address."""
-    return isinstance(network, IPv4Network) or network.network_address.scope_id is None
+    return isinstance(address, IPv4Address) or address.scope_id is None
+
+
+def is_plain(network: Network) -> bool:
+    """Whether a network's address is one alone."""
+    return has_no_zone(network.network_address)
 
 
 def _bird_mistakes(rule: FilterRule, path: str) -> list[str]:

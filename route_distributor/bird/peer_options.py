@@ -10,8 +10,8 @@ from datamodel.bgp import SecretRef, beyond
 from datamodel.bgp_filter import BgpFilter
 from datamodel.bgp_peer import BgpPeer
 from datamodel.errors import Invalid
-from route_distributor.bird.filters import usable_filter
-from route_distributor.bird.values import Address, Filter
+from route_distributor.bird.filters import has_no_zone, usable_filter
+from route_distributor.bird.values import Filter
 
 KEEPALIVES_S = range(1, 121)  # up to half of the hold time of BIRD
 MAX_PASSWORD_BYTES = 80  # the kernel's, for TCP MD5
@@ -26,11 +26,6 @@ def peer_mistakes(peer: BgpPeer) -> list[str]:
         if address is not None and not has_no_zone(address)
     ]
     return list(dict.fromkeys(found))
-
-
-def has_no_zone(address: Address) -> bool:
-    """Whether the address is one alone: Python takes any text for the zone of an IPv6 address."""
-    return isinstance(address, IPv4Address) or address.scope_id is None
 
 
 def password_of(reference: SecretRef | None, secrets: Mapping[SecretRef, str]) -> str | None:
@@ -61,14 +56,12 @@ def password_of(reference: SecretRef | None, secrets: Mapping[SecretRef, str]) -
 def filters_of(
     peer: BgpPeer, filters: Mapping[str, BgpFilter], known: dict[str, Filter]
 ) -> tuple[Filter, ...]:
-    """Find the filters of a peer; *known* keeps those that were read.
+    """Find the filters of a peer, which are there; *known* keeps those that were read.
 
     Raises:
-        Invalid: one is not there, or cannot be expressed.
+        Invalid: one cannot be expressed.
     """
     for name in peer.filters:
-        if name not in filters:
-            raise Invalid(f"filter {name!r} is not there; create it, or take it from the list")
         if name not in known:
             known[name] = usable_filter(filters[name])
     return tuple(known[name] for name in dict.fromkeys(peer.filters))

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from datamodel.pool import Network
 from datamodel.tunnel import IPIP
+from route_distributor.bird.render_filter import TOP, add_community
 from route_distributor.bird.render_session import option_lines, source_of
 from route_distributor.bird.values import Address, BirdConfig, Family, Options, in_order
 
@@ -22,11 +23,9 @@ _POD_LINKS = '"cali*"'
 _LOCAL_PREFERENCE = 200  # above BGP's 100: as in the kernel, a pod of this node goes first
 # A pod's own route has no metric in IPv4, and in IPv6, where the kernel knows no 0, 1024.
 _ADDRESS_METRIC = {4: 1024, 6: 2048}
-# Calico's way to send a route's priority, which is its metric in the kernel; 1024 is the usual one.
-_TOP = 2**31 - 1
-_USUAL = _TOP - 1024
+_USUAL = TOP - 1024  # the metric that routes usually have
 # Others than the usual one. What is below comes from routers that count their own way.
-_HIGH = f"{_TOP - 65535}..{_USUAL - 1}, {_USUAL + 1}..{_TOP}"
+_HIGH = f"{TOP - 65535}..{_USUAL - 1}, {_USUAL + 1}..{TOP}"
 
 
 def family_text(family: Family, gateways: Mapping[Address, Address], config: BirdConfig) -> str:
@@ -94,7 +93,7 @@ filter to_kernel{v} {{
   if source != RTS_BGP then reject;
 {"".join(rules)}  if net.len = {_bits(family)} then krt_metric = {_ADDRESS_METRIC[v]};
   if defined(bgp_local_pref) && bgp_local_pref ~ [ {_HIGH} ] then
-    krt_metric = {_TOP} - bgp_local_pref;
+    krt_metric = {TOP} - bgp_local_pref;
   accept;
 }}
 
@@ -139,7 +138,7 @@ def _told(family: Family) -> str:
     ]
     lines = [
         *(
-            f"if net ~ {cidr} then {{ {' '.join(_add(c) for c in communities)} }}"
+            f"if net ~ {cidr} then {{ {' '.join(add_community(c) for c in communities)} }}"
             for cidr, communities in family.communities
         ),
         *([f"if source = RTS_STATIC && {own} then accept;"] if own else []),
@@ -192,11 +191,6 @@ filter from_peers{v} {{ take{v}(); }}
 
 def _outside(family: Family) -> str:
     return f" && !(bgp_next_hop ~ {family.subnet})"
-
-
-def _add(community: tuple[int, ...]) -> str:
-    kind = "bgp_community" if len(community) == 2 else "bgp_large_community"
-    return f"{kind}.add(({', '.join(map(str, community))}));"
 
 
 def _is_single(block: Network) -> bool:

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 
 from route_distributor.bird.values import Community, Filter, Rule
 
-_TOP = 2**31 - 1  # a route's local preference is this less its priority
+# Calico's way to send a route's priority, which is its metric in the kernel: the local preference
+# is this less it.
+TOP = 2**31 - 1
 
 
 def filter_functions(filters: Iterable[Filter], version: int) -> list[str]:
@@ -31,10 +33,10 @@ def _function(name: str, rules: tuple[Rule, ...]) -> str:
 def _statement(rule: Rule, accept: str) -> str:
     conditions = _conditions(rule)
     steps = [
-        *(f"{_kind(c)}.add({_text(c)});" for c in rule.add_communities),
+        *map(add_community, rule.add_communities),
         # The last one put in front is the first one read.
         *(f"bgp_path.prepend({number});" for number in reversed(rule.prepend)),
-        *([f"bgp_local_pref = {_TOP - rule.set_priority};"] if rule.set_priority else []),
+        *([f"bgp_local_pref = {TOP - rule.set_priority};"] if rule.set_priority else []),
         accept if rule.is_accept else "reject;",
     ]
     if not conditions:
@@ -54,7 +56,7 @@ def _conditions(rule: Rule) -> list[str]:
     if rule.as_path_prefix:
         found.append(f"bgp_path ~ [= {' '.join(map(str, rule.as_path_prefix))} * =]")
     if rule.priority is not None:
-        found.append(f"defined(bgp_local_pref) && bgp_local_pref = {_TOP - rule.priority}")
+        found.append(f"defined(bgp_local_pref) && bgp_local_pref = {TOP - rule.priority}")
     return found
 
 
@@ -63,6 +65,11 @@ def _place(rule: Rule) -> str:
         return f"net {'!=' if rule.is_inverted else '='} {rule.cidr}"
     shortest, longest = rule.lengths
     return f"net {'!~' if rule.is_inverted else '~'} [ {rule.cidr}{{{shortest},{longest}}} ]"
+
+
+def add_community(community: Community) -> str:
+    """Write what puts a community on a route."""
+    return f"{_kind(community)}.add({_text(community)});"
 
 
 def _kind(community: Community) -> str:

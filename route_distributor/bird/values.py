@@ -121,7 +121,6 @@ class BirdConfig:
 
     address: Address  # this node's; its IPv4 address if it has one
     router_id: IPv4Address
-    as_number: int
     port: int  # on which this node listens
     listens_everywhere: bool  # and not at the node's address only
     log_severity: str  # as in BGPConfiguration

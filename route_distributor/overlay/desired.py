@@ -46,7 +46,7 @@ def overlay(snapshot: ClusterSnapshot, remote: Remote, uplinks: Mapping[int, Upl
         uplinks: by version of the node's address, as far as an interface has it.
     """
     problems: list[str] = [*remote.skipped]
-    pools = _usable(snapshot.pools, problems)
+    pools = _usable(snapshot.pools)
     devices: dict[str, Device] = {}
     items: set[Item] = set()
     unknown = set()
@@ -75,14 +75,12 @@ def overlay(snapshot: ClusterSnapshot, remote: Remote, uplinks: Mapping[int, Upl
     )
 
 
-def _usable(pools: Iterable[Pool], problems: list[str]) -> tuple[Pool, ...]:
-    """Those that say by which tunnel they are reached, the narrowest first."""
-    kept = []
-    for pool in pools:
-        if pool.has_ipip and pool.has_vxlan:
-            problems.append(f"{pool}: ipipMode and vxlanMode are both on; choose one")
-        else:
-            kept.append(pool)
+def _usable(pools: Iterable[Pool]) -> tuple[Pool, ...]:
+    """Those that say by which tunnel they are reached, the narrowest first.
+
+    Of one with both, BIRD's part says what is wrong.
+    """
+    kept = [pool for pool in pools if not (pool.has_ipip and pool.has_vxlan)]
     return tuple(sorted(kept, key=lambda pool: (-pool.cidr.prefixlen, pool.name)))
 
 

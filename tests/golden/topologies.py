@@ -178,7 +178,6 @@ PEERS = {
         peer("as", as_number=None),
         peer("both", peer_selector="all()"),
         peer("family", "fd00::254"),
-        peer("filter", filters=("nowhere",)),
         peer("gateway", reachable_by=ip_address("fd00::1")),
         peer("keepalive", keepalive_s=0),
         BgpPeer("neither"),
@@ -305,10 +304,7 @@ OVERLAYS = {
             peer("c" + HOSTILE, password=SecretRef(HOSTILE, HOSTILE)),
             peer("d" + HOSTILE, "10.0.0.253"),
         ),
-        settings=Settings(
-            secrets={SecretRef(HOSTILE, HOSTILE): HOSTILE},
-            router_id=HOSTILE,
-        ),
+        settings=Settings(secrets={SecretRef(HOSTILE, HOSTILE): HOSTILE}),
     ),
 }
 TOPOLOGIES: dict[str, Case] = {**MESH, **PEERS, **FILTERS, **OVERLAYS}

@@ -42,7 +42,6 @@ def test_a_route_of_a_peer_has_protocol_time_next_hop_and_attributes(found):
         protocol="Mesh_10_99_0_2",
         since="21:58:01.192",
         is_best=True,
-        preference=100,
         hops=(Hop("eth0", ip_address("10.99.0.2")),),
         source="BGP",
         attributes={

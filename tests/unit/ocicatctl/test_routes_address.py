@@ -51,7 +51,6 @@ TOLD = BirdRoute(
     SESSION.name,
     "21:58",
     True,
-    100,
     hops=(Hop("eth0", ip_address("172.16.0.2")),),
     source="BGP",
     attributes={"BGP.next_hop": "172.16.0.2", "BGP.as_path": "65001"},

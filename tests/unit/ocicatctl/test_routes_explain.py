@@ -34,7 +34,7 @@ ETH0, TUNL0, VXLAN = ("eth0", True), ("tunl0", True), ("vxlan.calico", True)
 def told(cidr=OTHERS, via="10.0.0.12", device="eth0", **rest) -> BirdRoute:
     fields = {"kind": "unicast", "protocol": SESSION.name, "since": "21:57:18", "is_best": True}
     hops = (Hop(device, ip_address(via)),)
-    return BirdRoute(cidr, preference=100, **{"hops": hops, **fields, **rest})
+    return BirdRoute(cidr, **{"hops": hops, **fields, **rest})
 
 
 def used(cidr=OTHERS, via="10.0.0.12", device="eth0", protocol="bird", **rest) -> KernelRoute:

@@ -61,7 +61,7 @@ def test_every_other_node_with_an_address_is_a_peer():
 def test_a_node_without_an_as_number_has_the_clusters():
     config = a_config(a_bgp_configuration(asNumber=65001), a_node("node-2", "10.0.0.12"))
 
-    assert (config.as_number, config.peers[0].as_number) == (65001, 65001)
+    assert (config.mesh.local_as, config.peers[0].as_number) == (65001, 65001)
 
 
 def test_the_mesh_can_be_switched_off():

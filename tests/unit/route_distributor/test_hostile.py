@@ -150,7 +150,7 @@ def worlds(draw) -> tuple[ClusterSnapshot, Settings]:
         },
     )
     given = replace(given, blocks=(*given.blocks, draw(ranges())))
-    return given, Settings(secrets={secret: draw(TEXTS)}, router_id=draw(TEXTS))
+    return given, Settings(secrets={secret: draw(TEXTS)})
 
 
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

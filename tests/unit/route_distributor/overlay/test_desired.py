@@ -143,15 +143,13 @@ def test_blocks_of_pools_without_vxlan_are_birds():
     assert found.devices.keys() == {"tunl0", "vxlan.calico"}
 
 
-def test_a_pool_with_both_overlays_is_left_out_and_named():
+def test_a_pool_with_both_overlays_is_left_out():
     pools = (replace(a_pool("Always", "Always", "10.234.0.0/16"), name="both"), a_pool("Always"))
 
     found = overlay(a_snapshot(*pools), REMOTE, UPLINKS)
 
     assert found.devices.keys() == {"vxlan.calico"}
-    assert found.problems == (
-        "pool both (10.234.0.0/16): ipipMode and vxlanMode are both on; choose one",
-    )
+    assert found.problems == ()
 
 
 @pytest.mark.parametrize(
