@@ -18,8 +18,7 @@ from datamodel.errors import Unavailable
 from datamodel.report import Report, ReportedLink
 from kernel_api import rtnetlink
 from kernel_api.netlink import Dump, Netlink, Refused
-from kernel_api.rtnetlink import AF_INET, AF_INET6
-from kernel_api.sysctl import has_ipv6
+from kernel_api.sysctl import families
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NETNS = "/proc/thread-self/ns/net"
@@ -71,7 +70,7 @@ def _boot_id() -> str:
 
 def _routes(netlink: Netlink) -> Iterator[Dump]:
     """The main tables of both families."""
-    for family in (AF_INET, AF_INET6) if has_ipv6() else (AF_INET,):
+    for family in families():
         try:
             yield netlink.dump(rtnetlink.main_routes(family))
         except Refused as error:

@@ -5,6 +5,8 @@ Edge: /proc/sys. Paths have slashes between their parts, so that an interface's 
 
 import os
 
+from kernel_api.rtnetlink import AF_INET, AF_INET6
+
 _ROOT = "/proc/sys"
 
 
@@ -35,3 +37,8 @@ def ensure_sysctl(path: str, value: str) -> None:
 def has_ipv6() -> bool:
     """Whether the kernel has IPv6 at all: not if it was booted with ipv6.disable=1."""
     return os.path.exists(f"{_ROOT}/net/ipv6")
+
+
+def families() -> tuple[int, ...]:
+    """The families that can be listed: of one that it has not, the kernel lists another."""
+    return (AF_INET, AF_INET6) if has_ipv6() else (AF_INET,)

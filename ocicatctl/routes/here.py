@@ -12,6 +12,7 @@ from datamodel.block import Address
 from datamodel.errors import Unavailable
 from kernel_api import lookup, netlink, rtnetlink
 from kernel_api.lookup import KernelRoute
+from kernel_api.sysctl import families
 from ocicatctl.routes.facts import Bird, Kernel
 
 
@@ -55,7 +56,7 @@ def ask_kernel(address: Address | None = None) -> tuple[Kernel, KernelRoute | No
             names = {link.index: link.name for link in links}
             known = [
                 route
-                for family in (rtnetlink.AF_INET, rtnetlink.AF_INET6)
+                for family in families()
                 for message in kernel.dump(rtnetlink.main_routes(family)).messages
                 if (route := lookup.parse_route(message, names))
             ]

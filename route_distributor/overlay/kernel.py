@@ -13,7 +13,7 @@ from datamodel.errors import Unavailable
 from kernel_api import rtnetlink
 from kernel_api.netlink import Netlink, Refused, Request
 from kernel_api.rtnetlink import AF_BRIDGE, AF_INET, AF_INET6, RTM_NEWLINK, Address
-from kernel_api.sysctl import has_ipv6, read_sysctl, write_sysctl
+from kernel_api.sysctl import families, read_sysctl, write_sysctl
 from route_distributor.overlay import messages
 from route_distributor.overlay.difference import Difference
 from route_distributor.overlay.items import (
@@ -103,7 +103,7 @@ class Kernel:
             if names[index] != IPIP:
                 family = FAMILIES[VERSIONS[names[index]]]
                 routes.update(self._dump(rtnetlink.main_routes(family, index)))
-        for family in (AF_INET, AF_INET6) if has_ipv6() else (AF_INET,):
+        for family in families():
             routes.update(self._dump(rtnetlink.main_routes(family, protocol=PROTOCOL)))
         for message in routes:
             route = messages.parse_route(message, names)
