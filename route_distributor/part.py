@@ -36,4 +36,7 @@ class Part(Protocol):
         """
 
     async def disturbed(self) -> None:
-        """Wait until somebody else may have changed what this part owns. May be cancelled."""
+        """Wait until somebody else may have changed what this part owns. May be cancelled.
+
+        Never called during ``apply``: what is heard is judged by what should be.
+        """

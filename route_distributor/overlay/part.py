@@ -32,8 +32,6 @@ class OverlayPart:
         self._remote = remote
         self._announcements = Announcements(*GROUPS)
         self._watched = Watched()
-        # What is announced is judged by what should be: not while that is being changed.
-        self._turn = asyncio.Lock()
 
     async def apply(self, snapshot: ClusterSnapshot) -> Applied:
         """Make the tunnels what *snapshot* wants.
@@ -46,8 +44,7 @@ class OverlayPart:
                 when asked again. Everything else is done.
         """
         remote = self._remote()
-        async with self._turn:
-            applied, refused, self._watched = await asyncio.to_thread(_bring, snapshot, remote)
+        applied, refused, self._watched = await asyncio.to_thread(_bring, snapshot, remote)
         if remote is None:
             refused = ("etcd has not yet said what other nodes have", *refused)
         if refused:
@@ -56,10 +53,7 @@ class OverlayPart:
 
     async def disturbed(self) -> None:
         """Wait until somebody else may have changed what this part owns. May be cancelled."""
-        while True:
-            async with self._turn:
-                if self._was_disturbed():
-                    return
+        while not self._was_disturbed():
             await readable(self._announcements.fileno())
 
     def _was_disturbed(self) -> bool:
