@@ -5,7 +5,6 @@ Edge: netlink, namespaces. One thread and one clock for all of them.
 
 import os
 import selectors
-import socket
 import time
 from collections.abc import Collection, Iterable
 from types import TracebackType
@@ -15,11 +14,9 @@ from cni_plugin import netns
 from datamodel.errors import Unavailable
 from datamodel.pool import Network
 from kernel_api.lookup import parse_route
-from kernel_api.netlink import ANNOUNCEMENTS_BUFFER, BUFFER, SO_RCVBUFFORCE, messages_of
+from kernel_api.netlink import Announcements
+from kernel_api.rtnetlink import RTM_NEWROUTE, RTNLGRP_IPV4_ROUTE
 from ocicatctl.lab.system import NETNS
-
-_NEW_ROUTE = 24  # RTM_NEWROUTE
-_IPV4_ROUTES = 1 << 6  # RTNLGRP_IPV4_ROUTE as a bit
 
 
 class RouteEvents:
@@ -62,22 +59,19 @@ class RouteEvents:
         return complete
 
 
-def _listening(namespace: str) -> socket.socket:
+def _listening(namespace: str) -> Announcements:
     fd = os.open(NETNS / namespace, os.O_RDONLY | os.O_CLOEXEC)
     try:
         with netns.entered(fd):
-            made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+            return Announcements(RTNLGRP_IPV4_ROUTE)
     finally:
         os.close(fd)
-    made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ANNOUNCEMENTS_BUFFER)
-    made.bind((0, _IPV4_ROUTES))
-    return made
 
 
-def _new_routes(listening: socket.socket) -> set[Network]:
+def _new_routes(listening: Announcements) -> set[Network]:
     routes = (
         parse_route(message.payload, {})
-        for message in messages_of(listening.recv(BUFFER))
-        if message.kind == _NEW_ROUTE
+        for message in listening.read()
+        if message.kind == RTM_NEWROUTE
     )
     return {route.network for route in routes if route}

@@ -6,13 +6,12 @@ Pure: no I/O. Reads what BIRD 2.0 prints, for IPv4 and IPv6.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 
 from bird_api.reply import Reply
+from datamodel.block import Address
 from datamodel.errors import Invalid
-
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+from datamodel.pool import Network
 
 SHOW_ROUTES = "show route"
 NOT_FOUND = 8001  # what BIRD answers to ``show_route_for`` if it has none

@@ -14,11 +14,11 @@ and ``skipped`` says so. Sessions go only where an object says so that can be re
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv6Address
 
 from datamodel.bgp import AS_NUMBERS, BgpConfiguration, beyond
 from datamodel.bgp_filter import BgpFilter
 from datamodel.bgp_peer import BgpPeer
+from datamodel.block import Address
 from datamodel.errors import Invalid
 from datamodel.node import Node, is_host_address
 from datamodel.pool import BLOCK_SIZES, Network, Pool
@@ -33,8 +33,6 @@ from datastore.codec_bgp import (
 )
 from datastore.store import Entry
 from route_distributor.decoded import Decoded
-
-Address = IPv4Address | IPv6Address
 
 _CLUSTER = f"{keys.BGP_CONFIGURATIONS}default"  # the BGPConfiguration of all nodes
 _PER_NODE = f"{keys.BGP_CONFIGURATIONS}node."  # and, with a node's name behind it, of one

@@ -10,9 +10,10 @@ from ipaddress import IPv4Address
 
 from datamodel.bgp import is_community
 from datamodel.bgp_filter import BgpFilter, FilterRule, Operation
+from datamodel.block import Address
 from datamodel.errors import Invalid
 from datamodel.pool import Network
-from route_distributor.bird.values import Address, Community, Filter, Rule
+from route_distributor.bird.values import Community, Filter, Rule
 
 _EXACT = ("Equal", "NotEqual")
 

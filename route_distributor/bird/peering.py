@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 
 from datamodel.bgp import BGP_PORT, RESTART_TIMES_S, beyond
 from datamodel.bgp_peer import BgpPeer
+from datamodel.block import Address
 from datamodel.errors import Invalid
 from datamodel.node import Node
 from route_distributor.bird.peer_options import filters_of, password_of, peer_mistakes
@@ -27,7 +28,6 @@ from route_distributor.bird.values import (
     NOTHING,
     OF_CLUSTER,
     REFLECTED,
-    Address,
     Filter,
     Options,
     Peer,

@@ -12,11 +12,12 @@ nodes only. What one router says is never told to another.
 
 from collections.abc import Iterable, Mapping
 
+from datamodel.block import Address
 from datamodel.pool import Network
 from datamodel.tunnel import IPIP
 from route_distributor.bird.render_filter import TOP, add_community
 from route_distributor.bird.render_session import option_lines, source_of
-from route_distributor.bird.values import Address, BirdConfig, Family, Options, in_order
+from route_distributor.bird.values import BirdConfig, Family, Options, in_order
 
 _SCAN_S = 2  # how soon a route that somebody else deleted is put back
 _POD_LINKS = '"cali*"'

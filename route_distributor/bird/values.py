@@ -6,12 +6,12 @@ those hold no character that ends a string in BIRD's language. Addresses have no
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address
 
 from datamodel.bgp import SecretRef
+from datamodel.block import Address
 from datamodel.pool import Network
 
-Address = IPv4Address | IPv6Address
 Community = tuple[int, ...]  # two numbers of 16 bits, or three of 32 (a large community)
 
 # What peers of a session are told of routes that other peers told us.

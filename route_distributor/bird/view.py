@@ -10,9 +10,10 @@ from ipaddress import IPv4Address
 from datamodel.bgp import BgpConfiguration
 from datamodel.bgp_filter import BgpFilter
 from datamodel.bgp_peer import BgpPeer
+from datamodel.block import Address
 from datamodel.node import Node
 from datamodel.selector import parse
-from route_distributor.bird.values import Address, Settings
+from route_distributor.bird.values import Settings
 
 
 @dataclass(frozen=True, slots=True)
