@@ -16,27 +16,35 @@ TIMEOUT_S = 10.0
 class Ended:
     """What came of a program."""
 
-    status: int
+    status: int  # below 0: the signal that killed it
     output: str  # stdout
     complaint: str  # stderr
 
 
 async def run(
-    *command: str, stdin: str = "", environment: Mapping[str, str] | None = None
+    *command: str, package: str, stdin: str = "", environment: Mapping[str, str] | None = None
 ) -> Ended:
     """Run *command*; it is killed when it takes too long, or when nobody waits for it any more.
 
+    Args:
+        package: Debian's, that has the program.
+
     Raises:
-        OSError: it cannot be started.
-        Unavailable: it did not end in time.
+        Unavailable: it cannot be started, or did not end in time.
     """
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment,
+        )
+    except OSError as error:
+        why = error.strerror or error
+        raise Unavailable(
+            f"{command[0]}: cannot be started: {why}; install the package {package}"
+        ) from error
     try:
         async with asyncio.timeout(TIMEOUT_S):
             output, complaint = await process.communicate(stdin.encode())

@@ -93,7 +93,9 @@ class Bird:
             os.fsync(file.fileno())
 
     async def _check_draft(self) -> None:
-        ended = await run("bird", "-p", "-c", str(self._draft))
+        ended = await run("bird", "-p", "-c", str(self._draft), package="bird2")
+        if ended.status < 0:  # says nothing of the text
+            raise Unavailable(f"file {self._draft}: bird -p was killed by signal {-ended.status}")
         if ended.status:
             said = ended.complaint or ended.output.strip() or f"exit status {ended.status}"
             raise Invalid(f"file {self._draft}: bird -p refuses it: {said}")

@@ -42,13 +42,9 @@ class Nft:
         return listing(ended.output)
 
     async def _run(self, *arguments: str, stdin: str = "") -> Ended:
-        try:
-            return await run(self._program, *arguments, stdin=stdin, environment=_ENVIRONMENT)
-        except OSError as error:
-            why = error.strerror or error
-            raise Unavailable(
-                f"{self._program}: cannot be started: {why}; install the package nftables"
-            ) from error
+        return await run(
+            self._program, *arguments, package="nftables", stdin=stdin, environment=_ENVIRONMENT
+        )
 
 
 def _refused(ended: Ended) -> Unavailable:

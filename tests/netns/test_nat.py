@@ -361,7 +361,7 @@ class DisturbedNft(CountingNft):
 
     async def table(self):
         if self.calls == 1:
-            await process.run("nft", DAMAGE["a rule"])
+            await process.run("nft", DAMAGE["a rule"], package="nftables")
         return await super().table()
 
 

@@ -45,6 +45,25 @@ async def test_a_text_that_bird_refuses_replaces_nothing(tmp_path):
     assert await bird.is_written(TEXT)
 
 
+async def test_a_check_that_is_killed_says_nothing_of_the_text(tmp_path, monkeypatch):
+    program = tmp_path / "bird"
+    program.write_text("#!/bin/sh\nkill -9 $$\n")  # as the kernel does when memory is short
+    program.chmod(0o755)
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", str(tmp_path))
+        with pytest.raises(Unavailable, match="bird -p was killed by signal 9"):
+            await a_bird(tmp_path).write(TEXT)
+
+    assert await a_bird(tmp_path).write(TEXT)
+
+
+async def test_a_bird_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(Unavailable, match=r"bird: cannot be started: .*package bird2"):
+        await a_bird(tmp_path).write(TEXT)
+
+
 async def test_a_directory_that_cannot_be_is_named(tmp_path):
     (tmp_path / "run").write_text("in the way")
 
