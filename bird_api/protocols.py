@@ -1,8 +1,8 @@
 """BGP sessions, as ``show protocols`` tells of them.
 
 Pure: no I/O. Reads BIRD 2's table and, because only the case of the heading differs, BIRD 1's.
-The names are Calico's, given by ``route_distributor/bird/render.py``: type, address, perhaps
-a port.
+The names are Calico's, given by ``route_distributor/bird/render_session.py``: type, address,
+perhaps a port.
 """
 
 import re

@@ -48,7 +48,7 @@ from kernel_api.rtnetlink import (
     RTM_NEWROUTE,
     UINT,
     Entry,
-    KernelRoute,
+    UnicastRoute,
     family_of,
     mac_bytes,
     text_bytes,
@@ -174,7 +174,7 @@ def deleted_link(message: Message) -> int | None:
 def add_route(index: int, route: Route) -> Request:
     """Add a route through a link to the main table; one to that destination must not be there."""
     via = _address(route.via) if route.via else None
-    wanted = KernelRoute(_network(route.destination), index, via, route.metric)
+    wanted = UnicastRoute(_network(route.destination), index, via, route.metric)
     return rtnetlink.route(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, wanted)
 
 

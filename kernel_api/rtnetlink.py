@@ -171,7 +171,7 @@ def parse_address(message: bytes) -> Interface:
 
 
 @dataclass(frozen=True, slots=True)
-class KernelRoute:
+class UnicastRoute:
     """A unicast route of the main table through one link."""
 
     destination: Network
@@ -182,7 +182,7 @@ class KernelRoute:
     is_onlink: bool = False  # ``via`` is on the link, whatever other routes say
 
 
-def route(kind: int, flags: int, route: KernelRoute) -> Request:
+def route(kind: int, flags: int, route: UnicastRoute) -> Request:
     """Make, replace or delete a route: RTM_NEWROUTE or RTM_DELROUTE, and NLM_F_….
 
     What is deleted may be of any type and scope.

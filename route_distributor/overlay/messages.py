@@ -46,7 +46,7 @@ from kernel_api.rtnetlink import (
     RTNH_F_ONLINK,
     UINT,
     Entry,
-    KernelRoute,
+    UnicastRoute,
     text_bytes,
 )
 from route_distributor.overlay.items import (
@@ -192,7 +192,7 @@ def put(item: Item, indexes: Mapping[str, int]) -> Request:
         case OwnAddress():
             return rtnetlink.add_address(indexes[item.device], item.address)
         case Route():
-            return rtnetlink.route(RTM_NEWROUTE, flags, _kernel_route(item, indexes))
+            return rtnetlink.route(RTM_NEWROUTE, flags, _unicast_route(item, indexes))
         case _:
             return rtnetlink.neighbour(RTM_NEWNEIGH, flags, _entry(item, indexes))
 
@@ -203,13 +203,13 @@ def remove(item: Item, indexes: Mapping[str, int]) -> Request:
         case OwnAddress():
             return rtnetlink.delete_address(indexes[item.device], item.address)
         case Route():
-            return rtnetlink.route(RTM_DELROUTE, 0, _kernel_route(item, indexes))
+            return rtnetlink.route(RTM_DELROUTE, 0, _unicast_route(item, indexes))
         case _:
             return rtnetlink.neighbour(RTM_DELNEIGH, 0, _entry(item, indexes))
 
 
-def _kernel_route(route: Route, indexes: Mapping[str, int]) -> KernelRoute:
-    return KernelRoute(
+def _unicast_route(route: Route, indexes: Mapping[str, int]) -> UnicastRoute:
+    return UnicastRoute(
         destination=route.destination,
         index=indexes.get(route.device, 0),
         via=route.via,

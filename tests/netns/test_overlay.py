@@ -15,7 +15,7 @@ import pytest
 from datamodel.errors import Unavailable
 from datamodel.pool import Pool
 from kernel_api.netlink import Netlink
-from kernel_api.rtnetlink import NLM_F_CREATE, RTM_NEWROUTE, KernelRoute, route
+from kernel_api.rtnetlink import NLM_F_CREATE, RTM_NEWROUTE, UnicastRoute, route
 from route_distributor.overlay.part import OverlayPart
 from route_distributor.overlay.remote import Remote
 from route_distributor.part import Applied
@@ -451,7 +451,7 @@ async def overflow() -> None:
         for i in range(40):
             somewhere = [ip_network(((198 << 24) + 500 * i + j, 32)) for j in range(500)]
             netlink.execute(
-                *(route(RTM_NEWROUTE, NLM_F_CREATE, KernelRoute(net, 1)) for net in somewhere)
+                *(route(RTM_NEWROUTE, NLM_F_CREATE, UnicastRoute(net, 1)) for net in somewhere)
             )
         async with asyncio.timeout(5):
             await part.disturbed()

@@ -4,7 +4,7 @@ import pytest
 
 from kernel_api import rtnetlink
 from kernel_api.netlink import Message, attribute
-from kernel_api.rtnetlink import INT, UINT, KernelRoute
+from kernel_api.rtnetlink import INT, UINT, UnicastRoute
 from route_distributor.overlay import messages
 from route_distributor.overlay.desired import overlay
 from route_distributor.overlay.items import (
@@ -48,7 +48,7 @@ def gone(item: Item) -> Message:
 
 
 def a_route(destination: str, index: int, kind: int = rtnetlink.RTM_NEWROUTE, **fields) -> Message:
-    made = KernelRoute(ip_network(destination), index, **fields)
+    made = UnicastRoute(ip_network(destination), index, **fields)
     return Message(kind, 0, 0, rtnetlink.route(rtnetlink.RTM_NEWROUTE, 0, made).body)
 
 
