@@ -57,6 +57,11 @@ class Pool:
         return self.vxlan_mode in TUNNELLED
 
     @property
+    def is_contradictory(self) -> bool:
+        """Whether no tunnel can be chosen; then nodes have no routes to each other's pods in it."""
+        return self.has_ipip and (self.has_vxlan or self.cidr.version == 6)
+
+    @property
     def block_count(self) -> int:
         """How many blocks the pool is cut into; none if one does not fit in."""
         bits = self.block_size - self.cidr.prefixlen

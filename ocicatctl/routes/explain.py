@@ -140,8 +140,10 @@ def _remote_problems(finding: Finding, view: View) -> Iterator[str]:
 def _missing(finding: Finding, view: View) -> Iterator[str]:
     """Why the kernel has no route for it."""
     destination, pool = finding.destination, finding.pool
-    if pool and pool.has_ipip and pool.has_vxlan:
-        yield f"pool {pool.name} has ipipMode and vxlanMode both on, so none is used; choose one"
+    if pool and pool.is_contradictory:
+        both = "ipipMode and vxlanMode both on, so none is used; choose one"
+        what = both if pool.has_vxlan else "ipipMode on, which does not carry IPv6; take vxlanMode"
+        yield f"pool {pool.name} has {what}"
         return
     device = view.tunnel(destination)
     if device and not view.kernel.links.get(device):

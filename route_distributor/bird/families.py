@@ -38,12 +38,12 @@ def family_of(
                 (
                     Tunnel(p.cidr, p.ipip_mode == "CrossSubnet")
                     for p in pools
-                    if p.has_ipip and not _has_mistake(p)
+                    if p.has_ipip and not p.is_contradictory
                 ),
                 key=lambda tunnel: tunnel.cidr,
             )
         ),
-        others_program=in_order(p.cidr for p in pools if p.has_vxlan or _has_mistake(p)),
+        others_program=in_order(p.cidr for p in pools if p.has_vxlan or p.is_contradictory),
         services=_services(snapshot, own, version, problems),
         communities=_communities(own, snapshot.bgp, version, problems),
     )
@@ -55,12 +55,8 @@ def pool_problems(pools: Iterable[Pool]) -> list[str]:
         f"{pool}: {'ipipMode does not carry IPv6' if pool.cidr.version == 6 else 'both overlays'}; "
         "nodes cannot reach each other's pods in it until one of ipipMode and vxlanMode is Never"
         for pool in pools
-        if _has_mistake(pool)
+        if pool.is_contradictory
     ]
-
-
-def _has_mistake(pool: Pool) -> bool:
-    return pool.has_ipip and (pool.has_vxlan or pool.cidr.version == 6)
 
 
 def _services(

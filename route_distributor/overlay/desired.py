@@ -78,9 +78,9 @@ def overlay(snapshot: ClusterSnapshot, remote: Remote, uplinks: Mapping[int, Upl
 def _usable(pools: Iterable[Pool]) -> tuple[Pool, ...]:
     """Those that say by which tunnel they are reached, the narrowest first.
 
-    Of one with both, BIRD's part says what is wrong.
+    Of one that does not, BIRD's part says what is wrong.
     """
-    kept = [pool for pool in pools if not (pool.has_ipip and pool.has_vxlan)]
+    kept = [pool for pool in pools if not pool.is_contradictory]
     return tuple(sorted(kept, key=lambda pool: (-pool.cidr.prefixlen, pool.name)))
 
 
@@ -89,7 +89,7 @@ def _kinds(pools: Iterable[Pool], version: int) -> set[str]:
     for pool in pools:
         if pool.cidr.version == version:
             kinds |= {"vxlan"} if pool.has_vxlan else set()
-            kinds |= {"ipip"} if pool.has_ipip and version == 4 else set()
+            kinds |= {"ipip"} if pool.has_ipip else set()
     return kinds
 
 

@@ -267,6 +267,15 @@ def test_a_pool_with_both_kinds_of_tunnels_is_the_cause():
     )
 
 
+def test_a_pool_of_ipv6_with_ipip_is_the_cause():
+    ipip = Pool("ipip", ip_network("fd00:10:234::/116"), 122, ipip_mode="Always")
+    block = Destination(ip_network("fd00:10:234::/122"), "node-2", "confirmed")
+
+    assert problems(block, pool=ipip) == (
+        "pool ipip has ipipMode on, which does not carry IPv6; take vxlanMode",
+    )
+
+
 def test_a_node_without_an_address_for_its_tunnel_is_the_cause():
     always = replace(POOL, vxlan_mode="Always")
 
