@@ -26,7 +26,7 @@ class Node:
     ipip_address: IPv4Address | None = None  # of tunl0
     vxlan_ipv4: IPv4Address | None = None  # of vxlan.calico
     vxlan_ipv6: IPv6Address | None = None  # of vxlan-v6.calico
-    vxlan_mac: str = ""  # "": made of the node's name
+    vxlan_mac: str = ""  # six bytes, as MAC reads them; "": made of the node's name
     vxlan_mac_ipv6: str = ""
     # What is stored of its tunnels and cannot be read: no reason to lose its BGP sessions.
     unreadable: tuple[str, ...] = ()
