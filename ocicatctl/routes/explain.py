@@ -68,9 +68,15 @@ def _claim_problems(destination: Destination, view: View) -> Iterator[str]:
             f"the affinity of node {node} is {destination.affinity}, not confirmed: nobody tells "
             "of the block; see ocicatctl ipam check"
         )
+    address = view.address_of(node, cidr.version)
     if node not in view.nodes:
         yield f"node {node} is not in etcd: no node has a session with it; check that ipamd runs"
-    elif view.address_of(node, cidr.version) is None:
+    elif (holder := view.name_of(address)) not in (None, node):
+        yield (
+            f"node {node} has the address {address} of node {holder}: no node can send to it; "
+            "give each its own"
+        )
+    elif address is None:
         yield (
             f"node {node} has no IPv{cidr.version} address in etcd: no node can send to it; "
             "see ocicatctl get node"

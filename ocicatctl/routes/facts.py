@@ -131,12 +131,14 @@ class View:
 
     @cached_property
     def _names(self) -> Mapping[Address, str]:
-        return {
-            interface.ip: node.name
-            for node in self.nodes.values()
-            for interface in (node.ipv4, node.ipv6)
-            if interface
-        }
+        # Of several nodes with one address this one has it, else the first by name: the route
+        # distributor gives the session to the same one.
+        found: dict[Address, str] = {}
+        for node in sorted(self.nodes.values(), key=lambda n: (n.name != self.node, n.name)):
+            for interface in (node.ipv4, node.ipv6):
+                if interface:
+                    found.setdefault(interface.ip, node.name)
+        return found
 
     def session(self, name: str) -> Session | None:
         """The session that BIRD has under that name."""

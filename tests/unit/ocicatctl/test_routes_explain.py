@@ -18,6 +18,7 @@ NODES = {
     "node-2": Node("node-2", IPv4Interface("10.0.0.12/24"), IPv6Interface("fd99::12/64")),
     "far": Node("far", IPv4Interface("10.0.9.13/24"), vxlan_ipv4=ip_address("10.233.99.0")),
     "bare": Node("bare"),
+    "twin": Node("twin", IPv4Interface("10.0.0.12/24")),
 }
 POOL = Pool("main", ip_network("10.233.64.0/18"), 24)
 POOL6 = Pool("six", ip_network("fd00:10:233::/116"), 122)
@@ -112,12 +113,26 @@ def test_a_block_of_one_address_needs_no_blackhole():
         (Destination(OTHERS, "gone", "confirmed"), "node gone is not in etcd"),
         (Destination(OTHERS, "bare", "confirmed"), "node bare has no IPv4 address in etcd"),
         (Destination(OTHERS6, "far", "confirmed"), "node far has no IPv6 address in etcd"),
+        (
+            Destination(OTHERS, "twin", "confirmed"),
+            "node twin has the address 10.0.0.12 of node node-2",
+        ),
     ],
 )
 def test_what_is_wrong_in_etcd_is_the_cause_and_no_consequence_is_told(destination, expected):
     (problem,) = problems(destination)
 
     assert problem.startswith(expected)
+
+
+def test_of_nodes_with_one_address_the_one_that_bird_peers_with_has_the_session():
+    # As the route distributor decides it: this node first, then by name.
+    assert problems(sessions=[DOWN])[0].startswith("session Mesh_10_0_0_12 with node node-2")
+    (problem,) = problems(node="twin")
+    assert problem == (
+        "node node-2 has the address 10.0.0.12 of node twin: no node can send to it; give each "
+        "its own"
+    )
 
 
 def test_very_old_affinities_without_a_state_are_confirmed():
