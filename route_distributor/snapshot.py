@@ -150,6 +150,11 @@ def _with_own_addresses(
             "give each its own"
             for address in taken
         ]
+        if node.name != name and not (node.ipv4 or node.ipv6 or node.unreadable):
+            skipped.append(
+                f"node {node.name}: has no address, so nobody can reach its pods; see whether its "
+                "ipamd runs"
+            )
         ipv4 = None if node.ipv4 in taken else node.ipv4
         ipv6 = None if node.ipv6 in taken else node.ipv6
         kept.append(replace(node, ipv4=ipv4, ipv6=ipv6) if taken else node)

@@ -102,6 +102,7 @@ def test_blocks_of_others_are_not_ours():
         (f"{keys.affinities(NODE, 6)}10.233.79.0-24", b"{}", "no IPv6 block of /116 to /128"),
         (f"{keys.affinities(NODE, 6)}fd00::-64", b"{}", "no IPv6 block of /116 to /128"),
         (f"{keys.affinities(NODE, 6)}fd00::%x-128", b"{}", "'fd00::%x-128'"),
+        (*a_node("node-2"), "node node-2: has no address"),
         (keys.node("node-2"), a_node("node-2", ipv6="fe80::2")[1], "no host's address"),
         (keys.node("node-2"), a_node("node-2", ipv6="ff02::2")[1], "no host's address"),
         (*a_bgp_peer("tor", peerIP="10.0.0.1"), "BGPPeer tor: asNumber: is missing"),
@@ -136,6 +137,14 @@ def test_of_two_nodes_with_one_address_the_first_by_name_keeps_it():
     assert [node.name for node in snapshot.others] == ["node-2"]
     assert snapshot.skipped == (
         "node node-3: has the address 10.0.0.12 of node node-2; give each its own",
+    )
+
+
+def test_a_node_is_missed_by_the_others_and_not_by_itself():
+    entries = stored(a_node(NODE), a_node("node-2"))
+
+    assert cluster_snapshot(NODE, entries).skipped == (
+        "node node-2: has no address, so nobody can reach its pods; see whether its ipamd runs",
     )
 
 
