@@ -32,7 +32,10 @@ def desired(snapshot: ClusterSnapshot, settings: Settings | None = None) -> Bird
             f"node {snapshot.node}: has no usable IPv4 address in etcd yet, and no IPv6 one"
         )
     if bgp is None:
-        return NotYet("BGPConfiguration default: cannot be read; mend it with calicoctl")
+        return NotYet(
+            f"BGPConfiguration default or node.{snapshot.node}: cannot be read, so BIRD goes on "
+            "as it is; put a right one there with ocicatctl apply"
+        )
     problems = pool_problems(snapshot.pools)
     view = View(
         own=own,

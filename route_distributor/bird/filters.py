@@ -35,7 +35,7 @@ def usable_filter(wanted: BgpFilter) -> Filter:
         for n, rule in enumerate(given):
             mistakes += _bird_mistakes(rule, f"{direction}V{version}[{n}]")
     if mistakes:
-        raise Invalid(f"BGPFilter {wanted.name}: {'; '.join(mistakes)}; mend it with calicoctl")
+        raise Invalid(f"BGPFilter {wanted.name}: {'; '.join(mistakes)}; mend it with ocicatctl")
     rules = {key: tuple(map(_rule, given)) for key, given in directions.items()}
     return Filter(
         symbol_of(wanted.name),

@@ -113,7 +113,7 @@ def _explicit(
     usable = []
     for peer in sorted(peers, key=lambda peer: peer.name):
         if mistakes := peer_mistakes(peer):
-            problems.append(f"BGPPeer {peer.name}: {'; '.join(mistakes)}; mend it with calicoctl")
+            problems.append(f"BGPPeer {peer.name}: {'; '.join(mistakes)}; mend it with ocicatctl")
         else:
             usable.append(peer)
     own = [peer for peer in usable if is_of(peer, view.own)]

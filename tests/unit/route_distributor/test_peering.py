@@ -187,7 +187,7 @@ def test_a_filter_that_cannot_be_expressed_takes_its_peers_away_and_no_other():
     assert sorted(sessions_of(config)) == ["10.0.0.253"]
     assert config.problems == (
         "BGPPeer tor: BGPFilter f: importV6[0].communities: '65536:1' is not a community like "
-        "65000:100; mend it with calicoctl",
+        "65000:100; mend it with ocicatctl",
     )
 
 
