@@ -154,7 +154,7 @@ def _missing(finding: Finding, view: View) -> Iterator[str]:
     device = view.tunnel(destination)
     if device and not view.kernel.links.get(device):
         state = "down" if device in view.kernel.links else "not there"
-        yield f"device {device} is {state}; see the log of the route distributor"
+        yield f"device {device} is {state}; see ocicatctl node status"
     elif pool and encapsulation(pool)[1] == "VXLAN":
         yield from _missing_vxlan(finding, device, view)
     elif view.bird.mistake:
@@ -175,7 +175,7 @@ def _missing_vxlan(finding: Finding, device: str, view: View) -> Iterator[str]:
     if device and node.vxlan_address(finding.destination.cidr.version) is None:
         yield f"node {node.name} has no address for its {device} in etcd yet; its ipamd gives it"
     else:
-        yield "the kernel has no route to it; see the log of the route distributor"
+        yield "the kernel has no route to it; see ocicatctl node status"
 
 
 def _untold(finding: Finding, view: View) -> Iterator[str]:
@@ -197,10 +197,7 @@ def _untold(finding: Finding, view: View) -> Iterator[str]:
         for session in sessions:
             yield f"session {session.name} with node {node} is {session_text(session)}"
     elif view.is_mesh:
-        yield (
-            f"BIRD has no session with node {node} ({address}); "
-            "see the log of the route distributor"
-        )
+        yield f"BIRD has no session with node {node} ({address}); see ocicatctl node status"
     else:
         yield (
             f"BIRD has no session with node {node} ({address}), there is no mesh, and no other "

@@ -158,7 +158,7 @@ def test_the_other_causes_of_a_route_that_nobody_told():
         "call ocicatctl routes node-2 there",
     )
     assert problems(sessions=[]) == (
-        "BIRD has no session with node node-2 (10.0.0.12); see the log of the route distributor",
+        "BIRD has no session with node node-2 (10.0.0.12); see ocicatctl node status",
     )
     assert problems(sessions=[], is_mesh=False) == (
         "BIRD has no session with node node-2 (10.0.0.12), there is no mesh, and no other peer "
@@ -266,7 +266,7 @@ def test_a_tunnel_that_is_no_longer_wanted_is_told():
 
 
 def test_a_tunnel_device_that_is_missing_or_down_is_the_cause():
-    told_of = "; see the log of the route distributor"
+    told_of = "; see ocicatctl node status"
 
     assert problems(pool=IPIP, bird=[told()]) == (f"device tunl0 is not there{told_of}",)
     assert problems(FAR, pool=CROSS, links=[ETH0, ("vxlan.calico", False)]) == (
@@ -298,7 +298,7 @@ def test_a_node_without_an_address_for_its_tunnel_is_the_cause():
     (other,) = problems(FAR, pool=always, links=[ETH0, VXLAN])
 
     assert without.startswith("node node-2 has no address for its vxlan.calico in etcd yet")
-    assert other.startswith("the kernel has no route to it; see the log")
+    assert other.startswith("the kernel has no route to it; see ocicatctl node status")
 
 
 def test_vxlan_needs_no_peer_to_be_told():
