@@ -17,9 +17,8 @@ def whole_lab():
     lab = Lab(f"t{os.getpid()}")
     # In memory, as all of /run is on most hosts: a slow disk is none of the faults tested here.
     memory = tempfile.mkdtemp(dir="/dev/shm", prefix="ocicat-etcd-")
-    etcd = lab.spec.directory / "etcd"
-    etcd.mkdir(parents=True)
-    (etcd / "data").symlink_to(memory)
+    lab.spec.directory.mkdir(parents=True)
+    (lab.spec.directory / "etcd").symlink_to(memory)
     try:
         lab.up(NODES)
         yield lab

@@ -78,9 +78,12 @@ def test_what_somebody_does_to_our_rules_is_undone_and_counted(measured):
 
 
 def test_health_follows_bird(lab, measured):
+    for peer in lab.nodes[1:]:
+        lab.add_pod(peer, f"pod-{peer.number}")  # so it has a block
     assert get(measured, "/liveness") == (200, "ok\n")
     assert metric(measured, 'ocicat_routes_sessions{state="established"}') == 2
-    assert metric(measured, 'ocicat_routes_prefixes{direction="in",family="ipv4"}') >= 2
+    prefixes = 'ocicat_routes_prefixes{direction="in",family="ipv4"}'
+    system.wait_until(lambda: metric(measured, prefixes) >= 2, "routes of both peers", 30)
 
     daemons.kill(measured, "bird")
 

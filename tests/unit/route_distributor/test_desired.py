@@ -5,8 +5,6 @@ import pytest
 from datamodel.pool import Pool
 from datastore import codec, keys
 from route_distributor.bird.desired import BirdConfig, NotYet, desired
-from route_distributor.overlay.desired import overlay
-from route_distributor.overlay.remote import Remote
 from route_distributor.snapshot import cluster_snapshot
 from tests.cluster import (
     NODE,
@@ -52,17 +50,6 @@ def test_a_configuration_that_cannot_be_read_changes_nothing():
 
     assert decide(OWN, a_bgp_configuration(asNumber="many")) == unchanged
     assert decide(OWN, own_say) == unchanged
-
-
-def test_a_pool_with_both_overlays_is_named_once_by_all_parts():
-    pool = Pool("both", ip_network("10.234.0.0/16"), 24, ipip_mode="Always", vxlan_mode="Always")
-    snapshot = cluster_snapshot(NODE, stored(OWN, stored_pool(pool)))
-
-    config = desired(snapshot)
-
-    assert isinstance(config, BirdConfig)
-    assert set(config.problems) == set(overlay(snapshot, Remote(), {}).problems)
-    assert len(config.problems) == 1
 
 
 def test_every_other_node_with_an_address_is_a_peer():
