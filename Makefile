@@ -15,7 +15,7 @@ demo: setup  ## a three-node pod network on real etcd and BIRD, shown and taken 
 	@$(SUDO) $(CTL) lab demo
 
 test: setup check  ## every test (a few minutes; needs root for network namespaces)
-	@$(SUDO) $(PY) -m pytest
+	@$(SUDO) tools/test
 
 test-vm: setup  ## pods of nodes that are virtual machines: IPIP on Debian's kernel (minutes, no KVM)
 	@tools/setup-vm
