@@ -95,6 +95,17 @@ class Mirror:
             self._watching.reschedule(asyncio.get_running_loop().time())
             self._watching = None
 
+    async def refresh(self, *ranges: str) -> bool:
+        """Read some of the ranges now; tell whether the watch had not told all of it yet.
+
+        Raises:
+            OcicatError: of the store; nothing has changed.
+        """
+        snapshot = await self._store.read(*ranges)
+        held = {key: e for key, e in self._entries.items() if within(key, ranges)}
+        self.learn(snapshot.revision, {**dict.fromkeys(held), **snapshot.entries})
+        return held != {key: e for key, e in self._entries.items() if within(key, ranges)}
+
     async def run(self) -> None:
         """Follow the store; never returns."""
         while True:

@@ -18,7 +18,7 @@ from datastore import keys
 from datastore.mirror import Mirror
 from datastore.store import MAX_OPERATIONS, Decision, Store, settle
 from ipamd.decision import decide
-from ipamd.facts import Facts
+from ipamd.facts import Facts, configuration
 from ipamd.known import owned
 from ipamd.request import Allocate, Fence, Free, KeepTunnel, Outcome, Release, Request, View
 
@@ -198,11 +198,11 @@ class Allocator:
         self._waiting.extendleft(reversed(batch[len(outcomes) :]))  # the next transaction's
 
     async def _settle(self, requests: list[Request]) -> list[Outcome]:
-        """Decide and write; what was refused over remembered facts is decided anew without them."""
+        """Decide and write; what was refused over what may be out of date is decided anew."""
         has_facts = bool(self._facts.entries)
         outcomes = await self._commit(requests)
         refused = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, OcicatError)]
-        if refused and has_facts:
+        if refused and (await self._was_unheard() or has_facts):
             self._facts.entries.clear()  # somebody may have mended what they say, unheard
             again = await self._commit([requests[i] for i in refused])
             for i, outcome in zip(refused, again, strict=False):
@@ -210,6 +210,12 @@ class Allocator:
         if refused:
             self._facts.entries.clear()
         return outcomes
+
+    async def _was_unheard(self) -> bool:
+        """Whether pools or settings changed a moment ago, for the request that comes next."""
+        with contextlib.suppress(OcicatError):
+            return await self._mirror.refresh(*configuration(self._node))
+        return False
 
     async def _commit(self, requests: list[Request]) -> list[Outcome]:
         """Have as many as fit decided and written, after what makes doubtful commits void."""

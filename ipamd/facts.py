@@ -19,18 +19,14 @@ from ipamd.known import decode_block, owned
 FOREIGN_FACTS_S = 1.0
 
 
+def configuration(node: str) -> frozenset[str]:
+    """What operators write that decides which addresses a node gives out."""
+    return frozenset({keys.POOLS, keys.RESERVATIONS, keys.IPAM_CONFIG, keys.node(node)})
+
+
 def ranges_of(node: str) -> Callable[[Mapping[str, Entry]], frozenset[str]]:
     """What ipamd's mirror follows: see ``View.mirrored``."""
-    base = frozenset(
-        {
-            keys.POOLS,
-            keys.RESERVATIONS,
-            keys.IPAM_CONFIG,
-            keys.node(node),
-            keys.affinities(node, 4),
-            keys.affinities(node, 6),
-        }
-    )
+    base = configuration(node) | {keys.affinities(node, 4), keys.affinities(node, 6)}
     own = f"{keys.ALL_AFFINITIES}{node}/"
 
     def ranges(entries: Mapping[str, Entry]) -> frozenset[str]:

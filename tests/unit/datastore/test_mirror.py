@@ -356,6 +356,22 @@ async def test_keys_outside_the_ranges_are_not_learnt():
 
 
 @in_virtual_time
+async def test_what_the_watch_has_not_told_yet_can_be_asked_for():
+    store = LateStore()
+    await put(store, a_x="1", a_y="1", a_b_y="1", a_b_z="1")
+    async with following(store) as mirror:
+        await put(store, a_x="2", a_b_z="2")
+        await delete(store, "/a/y", "/a/b/y")
+
+        assert await mirror.refresh("/a/b/")
+        assert values(mirror) == {"/a/x": b"1", "/a/y": b"1", "/a/b/z": b"2"}
+        assert not await mirror.refresh("/a/b/")
+
+        await asyncio.sleep(10)
+        assert values(mirror) == {"/a/x": b"2", "/a/b/z": b"2"}
+
+
+@in_virtual_time
 async def test_a_block_is_learnt_together_with_its_affinity():
     store = LateStore()
     async with following(store, affine) as mirror:

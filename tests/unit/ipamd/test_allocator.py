@@ -6,7 +6,7 @@ from ipaddress import ip_network
 import pytest
 
 from datamodel.errors import Exhausted, Invalid, Unavailable
-from datastore import keys
+from datastore import codec, keys
 from datastore.memory import MemoryStore
 from datastore.mirror import Mirror
 from datastore.store import MAX_OPERATIONS, Change
@@ -17,6 +17,7 @@ from tests.consistency import assert_consistent
 from tests.ipam import (
     NODE,
     NOW,
+    STAMP,
     a_foreign_block,
     a_pool,
     a_release,
@@ -393,6 +394,24 @@ async def test_what_an_unanswered_call_took_is_found_even_when_there_is_nothing_
 
     assert str(granted.grants[0].address) == "10.0.0.0"
     assert_consistent(await content(store))
+
+
+@in_virtual_time
+async def test_what_an_operator_wrote_just_before_a_request_counts_for_it():
+    """The watch has not told of it yet."""
+    nearly_full = a_pool("first", cidr="10.0.0.0/32", block_size=32)
+    store = await filled(LateStore(), a_store(nearly_full))
+    async with serving(store) as node:
+        await node.submit(an_allocate("c1", "p1"))
+        pool = a_pool("second", cidr="10.1.0.0/32", block_size=32)
+        await store.commit(Change(put={keys.pool("second"): codec.encode_pool(pool, STAMP)}))
+
+        granted = await node.submit(an_allocate("c2", "p2", pools=("second",)))
+        await store.commit(Change(delete=frozenset({keys.pool("second")})))
+        with pytest.raises(Exhausted):
+            await node.submit(an_allocate("c3", "p3"))
+
+    assert str(granted.grants[0].address) == "10.1.0.0"
 
 
 @in_virtual_time
