@@ -53,6 +53,9 @@ def main() -> int:
     except OcicatError as error:
         log.error("cannot start: %s", error)
         return 1
+    except PermissionError as error:
+        log.error("cannot start: kernel: %s; run it as root, or give it that", error.strerror)
+        return 1
     return 0
 
 

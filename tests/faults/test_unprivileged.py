@@ -159,3 +159,17 @@ def test_root_makes_the_same_modes(etcd):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     finally:
         process.__exit__()
+
+
+def test_the_route_distributor_says_which_capability_it_lacks():
+    done = subprocess.run(
+        ["setpriv", "--bounding-set=-net_admin", sys.executable, "-m", "route_distributor"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert done.returncode == 1
+    assert "cannot start: kernel: only a process with CAP_NET_ADMIN" in done.stderr
+    assert "Traceback" not in done.stderr
