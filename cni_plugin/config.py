@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from cni_plugin import call_log
+from cni_plugin.health import Pulse, unreadiness
 from cni_plugin.parts import ADD_TIMEOUT_S, DEL_TIMEOUT_S, Parts, Pods
 from cni_plugin.spool import Spool
 from datamodel.environment import listening, log_level, unknown_names
@@ -86,16 +88,23 @@ def _pods(where: Where | None) -> Pods | None:
     return KubernetesPods(ApiClient(where))
 
 
-def metered(parts: Parts, config: Config) -> Parts:
-    """The same with numbers for Prometheus, if they are asked for; shown until the process ends.
+def metered(parts: Parts, config: Config, pulse: Pulse) -> Parts:
+    """The same with numbers for Prometheus, if they are asked for.
+
+    They are shown until the process ends, with the server's health.
 
     Raises:
         Invalid: they cannot be shown there.
     """
     if config.metrics_address is None:
         return parts
-    from cni_plugin.metrics import Metrics, MetricsServer  # the same holds for these
+    from cni_plugin.metrics import Metrics  # the same holds for these
+    from health_api.web import Check, WebServer
 
     metrics = Metrics(parts.spool.__len__)
-    MetricsServer(config.metrics_address, metrics)
+    checks: dict[str, Check] = {
+        "/liveness": pulse.check,
+        "/readiness": partial(unreadiness, config.socket, parts.ipam),
+    }
+    WebServer("OCICAT_CNI_METRICS", config.metrics_address, metrics.registry, checks)
     return replace(parts, meter=metrics)

@@ -1,6 +1,6 @@
-"""Keeps what is measured of calls, and shows it to Prometheus.
+"""Keeps what is measured of calls, for Prometheus.
 
-Edge: prometheus_client, HTTP in a thread of its own. docs/metrics.md says what the numbers mean.
+Edge: prometheus_client. docs/metrics.md says what the numbers mean.
 """
 
 from collections.abc import Callable
@@ -13,11 +13,9 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
-    start_http_server,
 )
 
 from cni_plugin.meter import FAILED, OTHER, STEPS, UNDELIVERED, VERBS, Meter
-from datamodel.errors import Invalid
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _LINKS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -92,30 +90,3 @@ class Metrics(Meter):
     def count_rollback(self, cause: str) -> None:
         """An ADD was taken back."""
         self._rollbacks.labels(cause).inc()
-
-
-class MetricsServer:
-    """Serves the metrics until ``stop``, or until the process ends."""
-
-    def __init__(self, address: tuple[str, int], metrics: Metrics) -> None:
-        """Serve from now on.
-
-        Raises:
-            Invalid: nobody can serve there.
-        """
-        host, port = address
-        try:
-            self._server, self._thread = start_http_server(port, host, metrics.registry)
-        except OSError as error:
-            where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            raise Invalid(
-                f"OCICAT_CNI_METRICS {where}: {error.strerror or error}; "
-                "take an address of this host and a port that is free"
-            ) from error
-        self.port: int = self._server.server_port
-
-    def stop(self) -> None:
-        """Serve no more; takes up to half a second."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()

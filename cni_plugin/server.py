@@ -24,6 +24,7 @@ from pathlib import Path
 from cni_plugin import call_log, skel, wire
 from cni_plugin.config import Config, make_parts, metered, read_config
 from cni_plugin.deletions import Deletions
+from cni_plugin.health import Pulse
 from cni_plugin.parts import RELEASE_TIMEOUT_S, Parts
 from cni_plugin.reporter import reporting
 from datamodel.errors import OcicatError
@@ -47,17 +48,19 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT; calls under way are finished."""
     try:
         config = read_config(os.environ)
-        parts = metered(make_parts(config), config)
+        # As long as all threads may be busy with callers that send and take as slowly as they may.
+        pulse = Pulse(3 * REQUEST_TIMEOUT_S + config.del_timeout_s)
+        parts = metered(make_parts(config), config, pulse)
     except OcicatError as error:
         sys.exit(f"cni_plugin: {error}")
     call_log.set_up(config.log_level)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    serve(config, parts, stop)
+    serve(config, parts, stop, pulse)
 
 
-def serve(config: Config, parts: Parts, stop: threading.Event) -> None:
+def serve(config: Config, parts: Parts, stop: threading.Event, pulse: Pulse) -> None:
     """Accept calls until *stop* is set; then serve those that wait, and end."""
     limit = min(MAX_CALLS, max(1, (_raise_file_limit() - FDS_OF_OURS) // FDS_PER_CALL))
     listener, name = _listen(config.socket)
@@ -88,6 +91,7 @@ def serve(config: Config, parts: Parts, stop: threading.Event) -> None:
             return True
 
         while not stop.is_set():
+            pulse.beat()
             accept()
         _remove_name(config.socket, name)  # from now on launchers serve themselves
         while accept():

@@ -21,7 +21,7 @@ from ipamd.allocator import Allocator
 from ipamd.config import Config, read_config
 from ipamd.daemon import Daemon
 from ipamd.interfaces import detector
-from ipamd.metrics_state import MetricsServer
+from ipamd.metrics_state import show
 from ipamd.registration import Registration
 from ipamd.request import Prepare
 from ipamd.server import IpamServicer
@@ -50,7 +50,7 @@ async def serve(config: Config) -> None:
     """Serve the socket at once; allocate when the node is registered and its blocks are loaded."""
     daemon = Daemon.of(config, EtcdStore(config.etcd))
     if config.metrics_address:
-        MetricsServer(config.metrics_address, daemon)
+        show(config.metrics_address, daemon)
     server = grpc.aio.server()
     servicer = IpamServicer(daemon)
     ipam_pb2_grpc.add_IpamServicer_to_server(servicer, server)

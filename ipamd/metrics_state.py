@@ -1,6 +1,6 @@
-"""Shows ipamd's state as metrics, read off when somebody asks, and serves all metrics over HTTP.
+"""Shows ipamd's state as metrics, read off when somebody asks, and its health.
 
-Edge: prometheus_client, HTTP. A thread of its own serves; what it shows is read on the event loop,
+Edge: prometheus_client. A thread of its own serves; what it shows is read on the event loop,
 where nothing changes meanwhile. Only this node's blocks are named, so the series are few.
 """
 
@@ -10,12 +10,11 @@ import logging
 from collections.abc import Container
 from datetime import UTC, datetime
 
-from prometheus_client import start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from datamodel.block import Block
-from datamodel.errors import Invalid
+from health_api.web import WebServer, loop_check
 from ipamd.daemon import Daemon
 from ipamd.historian import History
 from ipamd.known import Known
@@ -50,32 +49,21 @@ class StateCollector(Collector):
         return []
 
 
-class MetricsServer:
-    """Serves the metrics until ``stop``, or until the process ends."""
+def show(address: tuple[str, int], daemon: Daemon) -> WebServer:
+    """Serve metrics and health from now on. Call it on the event loop of the daemon.
 
-    def __init__(self, address: tuple[str, int], daemon: Daemon) -> None:
-        """Serve from now on. Call it on the event loop of the daemon.
+    Ready is who gives out addresses; else the answer says what is waited for.
 
-        Raises:
-            Invalid: nobody can serve there.
-        """
-        host, port = address
-        daemon.metrics.registry.register(StateCollector(daemon))
-        try:
-            self._server, self._thread = start_http_server(port, host, daemon.metrics.registry)
-        except OSError as error:
-            where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            raise Invalid(
-                f"OCICAT_IPAMD_METRICS {where}: {error.strerror or error}; "
-                "take an address of this host and a port that is free"
-            ) from error
-        self.port: int = self._server.server_port
-
-    def stop(self) -> None:
-        """Serve no more; takes up to half a second."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    Raises:
+        Invalid: nobody can serve there.
+    """
+    registry, loop = daemon.metrics.registry, asyncio.get_running_loop()
+    registry.register(StateCollector(daemon))
+    checks = {
+        "/liveness": loop_check(loop),
+        "/readiness": loop_check(loop, lambda: daemon.allocator.waits_for),
+    }
+    return WebServer("OCICAT_IPAMD_METRICS", address, registry, checks)
 
 
 # ---- what there is to see ----------------------------------------------------------------------

@@ -19,6 +19,7 @@ from datamodel.bgp import SecretRef
 from datamodel.errors import OcicatError
 from datamodel.tunnel import IPIP
 from datastore.mirror import Mirror
+from health_api.web import WebServer, loop_check
 from route_distributor.agent import Agent
 from route_distributor.bird.daemon import Bird
 from route_distributor.bird.desired import BirdConfig, NotYet, Settings, desired
@@ -38,7 +39,6 @@ from route_distributor.overlay.part import OverlayPart
 from route_distributor.part import Part
 from route_distributor.secrets import SecretFiles
 from route_distributor.snapshot import ClusterSnapshot, cluster_snapshot, ranges_of
-from route_distributor.web import WebServer, loop_check
 
 log = logging.getLogger("route_distributor")
 
@@ -155,7 +155,7 @@ def _meter(config: Config, mirror: Mirror) -> Iterator[Meter]:
         return unreadiness(seen, time.monotonic() - started)
 
     checks = {"/liveness": liveness, "/readiness": readiness}
-    server = WebServer(config.metrics, metrics.registry, checks)
+    server = WebServer("OCICAT_ROUTES_METRICS", config.metrics, metrics.registry, checks)
     try:
         yield metrics
     finally:

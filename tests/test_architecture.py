@@ -18,9 +18,10 @@ MAY_IMPORT = {
     "bird_api": {"datamodel"},
     "kube_api": {"datamodel"},
     "kernel_api": set(),
-    "cni_plugin": {"datamodel", "ipam_api", "kernel_api", "kube_api"},
-    "ipamd": {"datamodel", "datastore", "ipam_api", "kube_api"},
-    "route_distributor": {"datamodel", "datastore", "bird_api", "kernel_api"},
+    "health_api": {"datamodel"},
+    "cni_plugin": {"datamodel", "health_api", "ipam_api", "kernel_api", "kube_api"},
+    "ipamd": {"datamodel", "datastore", "health_api", "ipam_api", "kube_api"},
+    "route_distributor": {"datamodel", "datastore", "bird_api", "health_api", "kernel_api"},
     "ocicatctl": {"datamodel", "datastore", "ipam_api", "bird_api", "kernel_api"},
 }
 
@@ -54,13 +55,14 @@ EDGES = {
     "socket": {
         "bird_api/control.py",
         "kernel_api/netlink.py",
+        "cni_plugin/health.py",
         "cni_plugin/server.py",
         "ipamd/__main__.py",
         "ipamd/interfaces.py",
         "kube_api/client.py",
         "ocicatctl/lab/health.py",
         "route_distributor/__main__.py",
-        "route_distributor/web.py",
+        "health_api/web.py",
     },
     "threading": {
         "cni_plugin/dataplane.py",
@@ -68,7 +70,7 @@ EDGES = {
         "cni_plugin/parts.py",
         "cni_plugin/reporter.py",
         "cni_plugin/server.py",
-        "route_distributor/web.py",
+        "health_api/web.py",
     },
     "random": {"datastore/etcd_session.py", "datastore/store.py"},
     "prometheus_client": {
@@ -76,9 +78,9 @@ EDGES = {
         "ipamd/metrics.py",
         "ipamd/metrics_state.py",
         "route_distributor/metrics.py",
-        "route_distributor/web.py",
+        "health_api/web.py",
     },
-    "wsgiref": {"route_distributor/web.py"},
+    "wsgiref": {"health_api/web.py"},
     "http": {"kube_api/client.py"},
     "ssl": {"kube_api/client.py"},
 }

@@ -2,11 +2,14 @@
 
 import signal
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 
 from ocicatctl.lab import daemons, etcd, system
 from tests.lab.call import CONF, Call
+from tests.netns.namespaces import inside
 
 
 @pytest.fixture
@@ -73,3 +76,83 @@ def test_etcd_that_dies_is_noticed(lab, status):
     assert answer.document["code"] == 50
     assert "etcd" in answer.document["msg"]
     system.wait_until(lambda: status.run().status == 0, "STATUS being content again", 20)
+
+
+# ---- over HTTP, as kubelet asks ----------------------------------------------------------------
+
+PORTS = {"ipamd": 9098, "cni-server": 9097}
+
+
+@pytest.fixture
+def asked(node):
+    """A node whose ipamd and CNI server say over HTTP how they are."""
+    restart(node, "ipamd", OCICAT_IPAMD_METRICS=f"127.0.0.1:{PORTS['ipamd']}")
+    restart(node, "cni-server", OCICAT_CNI_METRICS=f"127.0.0.1:{PORTS['cni-server']}")
+    yield node
+    for daemon in PORTS:
+        restart(node, daemon)
+
+
+def restart(node, daemon, **settings):
+    daemons.kill(node, daemon)
+    daemons.start(node, daemon, settings=settings)
+
+
+def get(node, daemon, path):
+    where = f"http://127.0.0.1:{PORTS[daemon]}{path}"
+    try:
+        with inside(node.namespace), urllib.request.urlopen(where, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_both_are_alive_and_ready_as_long_as_an_add_could_be_served(lab, asked):
+    def is_ready():
+        return all(get(asked, daemon, "/readiness") == (200, "ok\n") for daemon in PORTS)
+
+    system.wait_until(is_ready, "readiness", 20)
+    etcd.kill(lab.spec)
+    try:
+        system.wait_until(
+            lambda: all(get(asked, daemon, "/readiness")[0] == 503 for daemon in PORTS),
+            "unreadiness",
+            20,
+        )
+        reasons = [get(asked, daemon, "/readiness")[1] for daemon in PORTS]
+        alive = [get(asked, daemon, "/liveness") for daemon in PORTS]
+    finally:
+        etcd.start(lab.spec)
+
+    assert all("etcd" in reason for reason in reasons)
+    assert alive == [(200, "ok\n")] * 2
+    system.wait_until(is_ready, "readiness", 20)
+
+
+def test_a_server_without_ipamd_is_alive_and_not_ready(asked):
+    daemons.kill(asked, "ipamd")
+
+    try:
+        status, reason = get(asked, "cni-server", "/readiness")
+        alive = get(asked, "cni-server", "/liveness")
+    finally:
+        daemons.start(asked, "ipamd")
+
+    assert status == 503
+    assert "ipamd" in reason
+    assert alive == (200, "ok\n")
+
+
+@pytest.mark.parametrize("daemon", PORTS)
+def test_a_frozen_daemon_does_not_answer(asked, daemon):
+    daemons.kill(asked, daemon, signal.SIGSTOP)
+    try:
+        with (
+            inside(asked.namespace),
+            pytest.raises(TimeoutError),
+            urllib.request.urlopen(f"http://127.0.0.1:{PORTS[daemon]}/liveness", timeout=0.5),
+        ):
+            pass
+    finally:
+        daemons.kill(asked, daemon, signal.SIGCONT)

@@ -1,9 +1,12 @@
+import socket
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cni_plugin.config import Config, make_parts, metered, read_config
+from cni_plugin.health import Pulse
 from cni_plugin.install import launcher
 from datamodel.errors import Invalid
 from kube_api.access import Access
@@ -75,7 +78,16 @@ def test_a_process_of_its_own_asks_the_same_cluster_as_the_server():
 def test_numbers_are_kept_only_if_somebody_reads_them():
     parts = make_parts(read_config({}))
 
-    assert metered(parts, read_config({})) is parts
+    assert metered(parts, read_config({}), Pulse(60)) is parts
+
+
+def test_a_place_for_numbers_that_is_taken_is_named():
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        config = read_config({"OCICAT_CNI_METRICS": where})
+
+        with pytest.raises(Invalid, match=f"METRICS {where}: Address already in use"):
+            metered(make_parts(config), config, Pulse(60))
 
 
 def test_an_empty_setting_is_none():

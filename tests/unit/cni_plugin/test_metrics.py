@@ -12,10 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cni_plugin import cni_error
 from cni_plugin.meter import BUG, OUTCOMES, STEPS, UNDELIVERED, VERBS, VETH, Meter, outcome_of
-from cni_plugin.metrics import Metrics, MetricsServer
+from cni_plugin.metrics import Metrics
 from cni_plugin.spool import Spool
 from datamodel.attachment import Attachment
-from datamodel.errors import Invalid
+from health_api.web import WebServer
 
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
 ANYWHERE = ("127.0.0.1", 0)
@@ -49,8 +49,8 @@ def metrics(spool) -> Metrics:
 
 
 @pytest.fixture
-def server(metrics) -> Iterator[MetricsServer]:
-    server = MetricsServer(ANYWHERE, metrics)
+def server(metrics) -> Iterator[WebServer]:
+    server = WebServer("OCICAT_CNI_METRICS", ANYWHERE, metrics.registry, {})
     yield server
     server.stop()
 
@@ -131,11 +131,6 @@ def test_every_code_has_an_outcome():
     assert codes - OUTCOMES.keys() == {cni_error.INTERNAL}
     assert outcome_of(cni_error.INTERNAL) == BUG
     assert outcome_of(cni_error.TRY_AGAIN_LATER) == "unavailable"
-
-
-def test_an_address_that_is_taken_is_named(metrics, server, spool):
-    with pytest.raises(Invalid, match=f"METRICS 127.0.0.1:{server.port}: Address already in use"):
-        MetricsServer(("127.0.0.1", server.port), Metrics(spool.__len__))
 
 
 def test_what_keeps_no_numbers_measures_all_the_same():

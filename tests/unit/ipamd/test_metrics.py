@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +22,7 @@ from datastore.store import Change
 from ipamd.daemon import Daemon
 from ipamd.historian import History
 from ipamd.metrics import CANCELLED, OK, MeteredStore, Metrics, outcome_of
-from ipamd.metrics_state import MetricsServer, counts
+from ipamd.metrics_state import counts, show
 from ipamd.reconciler import Pace, Reconciler
 from ipamd.tunnel_keeper import TunnelKeeper
 from tests.ipam import NODE, a_foreign_block, a_release, a_store, an_allocate, filled, serving
@@ -52,6 +53,15 @@ def fetch(port: int) -> Shown:
         return Shown(answer.read().decode())
 
 
+def health(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
 def a_daemon(serving_, metrics: Metrics, directory: Path | None = None) -> Daemon:
     history = History(directory, 1_000_000, NODE)
     mirror, allocator = serving_.mirror, serving_.allocator
@@ -67,7 +77,7 @@ async def metered(store: MemoryStore, tmp_path: Path | None = None) -> AsyncIter
     async with serving(MeteredStore(store, metrics)) as ipamd:
         while not ipamd.mirror.is_ready:
             await ipamd.mirror.ready_changed()
-        server = MetricsServer(ANYWHERE, a_daemon(ipamd, metrics, tmp_path))
+        server = show(ANYWHERE, a_daemon(ipamd, metrics, tmp_path))
         try:
             yield ipamd, lambda: asyncio.to_thread(fetch, server.port)
         finally:
@@ -236,13 +246,28 @@ async def test_numbers_stay_readable_while_everything_changes():
 # ---- serving -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("is_open", "status"), [(True, 200), (False, 503)])
+async def test_who_gives_out_addresses_is_ready_and_who_does_not_says_why(is_open, status):
+    store = await filled(MemoryStore(), a_store())
+    async with serving(store, is_open=is_open) as ipamd:
+        while not ipamd.mirror.is_ready:
+            await ipamd.mirror.ready_changed()
+        server = show(ANYWHERE, a_daemon(ipamd, Metrics()))
+        try:
+            said = f"{ipamd.allocator.waits_for or 'ok'}\n"
+            assert await asyncio.to_thread(health, server.port, "readiness") == (status, said)
+            assert await asyncio.to_thread(health, server.port, "liveness") == (200, "ok\n")
+        finally:
+            await asyncio.to_thread(server.stop)
+
+
 async def test_an_address_that_is_taken_is_named():
     async with serving(MemoryStore()) as ipamd:
-        first = MetricsServer(ANYWHERE, a_daemon(ipamd, Metrics()))
+        first = show(ANYWHERE, a_daemon(ipamd, Metrics()))
         where = ("127.0.0.1", first.port)
         try:
             with pytest.raises(Invalid, match=f"127.0.0.1:{first.port}: Address already in use"):
-                MetricsServer(where, a_daemon(ipamd, Metrics()))
+                show(where, a_daemon(ipamd, Metrics()))
         finally:
             await asyncio.to_thread(first.stop)
 
@@ -250,7 +275,7 @@ async def test_an_address_that_is_taken_is_named():
 async def test_an_address_of_another_host_is_named():
     async with serving(MemoryStore()) as ipamd:
         with pytest.raises(Invalid, match=r"\[2001:db8::1\]:9098: .*assign"):
-            MetricsServer(("2001:db8::1", 9098), a_daemon(ipamd, Metrics()))
+            show(("2001:db8::1", 9098), a_daemon(ipamd, Metrics()))
 
 
 async def test_the_page_describes_every_series_there_is(tmp_path):

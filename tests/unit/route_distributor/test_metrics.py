@@ -1,24 +1,19 @@
-"""What the metrics show and what health says, over HTTP as others read it."""
+"""What the metrics show, over HTTP as others read it."""
 
-import asyncio
 import re
-import socket
-import time
-import urllib.error
 import urllib.request
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bird_api.channels import Channel, Seen
 from bird_api.protocols import Session
-from datamodel.errors import Invalid, Unavailable
+from datamodel.errors import Unavailable
+from health_api.web import WebServer
 from route_distributor.meter import Pass
 from route_distributor.metrics import Metrics
-from route_distributor.web import WebServer, loop_check
 
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
 PARTS = ("bird", "nat")
@@ -53,30 +48,24 @@ def no_bird() -> Seen:
 
 
 @contextmanager
-def served(look=lambda: SEEN, **checks):
+def served(look=lambda: SEEN):
     metrics = Metrics(PARTS, FakeMirror(), look)
-    paths = {f"/{name}": check for name, check in checks.items()}
-    server = WebServer(("127.0.0.1", 0), metrics.registry, paths)
+    server = WebServer("OCICAT_ROUTES_METRICS", ("127.0.0.1", 0), metrics.registry, {})
     try:
         yield metrics, server
     finally:
         server.stop()
 
 
-def get(server: WebServer, path: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
+def page(server: WebServer) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=10) as answer:
+        return answer.read().decode()
 
 
 def shown(server: WebServer) -> dict[tuple[str, ...], float]:
-    _, text = get(server, "/metrics")
     return {
         (s.name.removeprefix("ocicat_routes_"), *s.labels.values()): s.value
-        for family in text_string_to_metric_families(text)
+        for family in text_string_to_metric_families(page(server))
         for s in family.samples
     }
 
@@ -144,66 +133,8 @@ def test_without_bird_the_rest_is_shown():
 
 def test_the_page_of_metrics_has_them_all():
     with served() as (_, server):
-        _, text = get(server, "/metrics")
+        text = page(server)
     names = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ocicat")}
     described = set(re.findall(r"`(ocicat_routes_\w+)`", PAGE.read_text()))
 
     assert described == names
-
-
-# ---- health ------------------------------------------------------------------------------------
-
-
-def test_what_is_well_is_200_and_what_is_not_503_with_the_reason():
-    def unavailable() -> str:
-        raise Unavailable("BIRD x: no answer")
-
-    checks = {"liveness": lambda: "", "readiness": lambda: "not yet", "other": unavailable}
-    with served(**checks) as (_, server):
-        assert get(server, "/liveness") == (200, "ok\n")
-        assert get(server, "/readiness") == (503, "not yet\n")
-        assert get(server, "/other") == (503, "BIRD x: no answer\n")
-
-
-async def test_an_event_loop_that_runs_is_well():
-    check = loop_check(asyncio.get_running_loop())
-
-    assert await asyncio.to_thread(check) == ""
-
-
-def test_an_event_loop_that_has_ended_is_told():
-    loop = asyncio.new_event_loop()
-    check = loop_check(loop)
-    loop.close()
-
-    assert check() == "the event loop has ended"
-
-
-async def test_an_event_loop_that_is_stuck_is_told():
-    check = loop_check(asyncio.get_running_loop(), timeout_s=0.05)
-    asking = asyncio.create_task(asyncio.to_thread(check))
-    await asyncio.sleep(0)
-
-    time.sleep(0.3)  # noqa: ASYNC251 - that is what stuck means
-
-    assert await asking == "the event loop is stuck"
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_a_place_that_is_taken_is_refused(host):
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    metrics = Metrics(PARTS, FakeMirror(), no_bird)
-    with closing(socket.create_server((host, 0), family=family)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(Invalid, match=rf"OCICAT_ROUTES_METRICS .*:{port}: Address already"):
-            WebServer((host, port), metrics.registry, {})
-
-
-def test_ipv6_is_served_as_well():
-    metrics = Metrics(PARTS, FakeMirror(), no_bird)
-    server = WebServer(("::1", 0), metrics.registry, {"/liveness": lambda: ""})
-    try:
-        with urllib.request.urlopen(f"http://[::1]:{server.port}/liveness", timeout=10) as answer:
-            assert answer.read() == b"ok\n"
-    finally:
-        server.stop()

@@ -1,6 +1,7 @@
-"""Serves metrics and health over HTTP.
+"""Serves a daemon's metrics and health over HTTP.
 
-Edge: HTTP, in threads of their own, so that they answer whatever the event loop does.
+Edge: HTTP, in threads of their own, so that they answer whatever the daemon does. docs/metrics.md
+says what is at which path.
 """
 
 import asyncio
@@ -29,9 +30,19 @@ class WebServer:
     """Serves until ``stop``, or until the process ends."""
 
     def __init__(
-        self, address: tuple[str, int], registry: CollectorRegistry, checks: dict[str, Check]
+        self,
+        setting: str,
+        address: tuple[str, int],
+        registry: CollectorRegistry,
+        checks: dict[str, Check],
     ) -> None:
         """Serve the metrics, and what *checks* say at their paths, from now on.
+
+        Args:
+            setting: the environment variable that the address is from, for the error.
+            address: an IP address, and a port; 0: any that is free.
+            registry: what is shown at every path that has no check.
+            checks: path → what is asked there, in a thread of its own.
 
         Raises:
             Invalid: nobody can serve there.
@@ -52,7 +63,7 @@ class WebServer:
         except OSError as error:
             where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             raise Invalid(
-                f"OCICAT_ROUTES_METRICS {where}: {error.strerror or error}; "
+                f"{setting} {where}: {error.strerror or error}; "
                 "take an address of this host and a port that is free"
             ) from error
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -96,15 +107,33 @@ def _told(check: Check, start: "StartResponse") -> Iterable[bytes]:
     return [f"{wrong or 'ok'}\n".encode()]
 
 
-def loop_check(loop: asyncio.AbstractEventLoop, timeout_s: float = LOOP_TIMEOUT_S) -> Check:
-    """Make a check of whether an event loop still gets round to its work."""
+def loop_check(
+    loop: asyncio.AbstractEventLoop,
+    ask: Check = lambda: "",
+    timeout_s: float = LOOP_TIMEOUT_S,
+) -> Check:
+    """Make a check of whether an event loop still gets round to its work.
+
+    Args:
+        loop: the daemon's.
+        ask: what to ask on it, where nothing changes meanwhile.
+        timeout_s: so long the loop may be busy with something else.
+    """
+
+    async def answer() -> str:
+        return ask()
 
     def check() -> str:
-        done = threading.Event()
+        work = answer()
         try:
-            loop.call_soon_threadsafe(done.set)
+            asking = asyncio.run_coroutine_threadsafe(work, loop)
         except RuntimeError:
+            work.close()
             return "the event loop has ended"
-        return "" if done.wait(timeout_s) else "the event loop is stuck"
+        try:
+            return asking.result(timeout_s)
+        except TimeoutError:
+            asking.cancel()
+            return "the event loop is stuck"
 
     return check
