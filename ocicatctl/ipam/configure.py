@@ -12,8 +12,8 @@ import click
 from datamodel.ipam_config import COOLDOWNS_S, IpamConfig
 from datastore import keys
 from datastore.codec import DEFAULT_IPAM_CONFIG, decode_ipam_config, encode_ipam_config
+from datastore.known import Known
 from datastore.store import Change, Decision, Entry, Store, settle
-from ocicatctl.resources.known import Known
 from ocicatctl.store import with_store
 
 # A setting as calicoctl calls it -> as IpamConfig does, or as it is stored where that has it not.

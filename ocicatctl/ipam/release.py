@@ -17,6 +17,7 @@ from datamodel.block import Address
 from datamodel.errors import Invalid, Unavailable
 from datastore import keys
 from datastore.codec import decode_ipam_config
+from datastore.known import Known
 from datastore.store import Decision, Store, settle
 from ocicatctl import arguments
 from ocicatctl.entries import raise_for
@@ -31,7 +32,6 @@ from ocicatctl.ipam.release_plan import (
     endpoints_listing,
 )
 from ocicatctl.reading import block_keys, keys_with, read_in_portions
-from ocicatctl.resources.known import Known
 from ocicatctl.store import with_store
 
 # Block, handles, endpoints and nodes must fit into one transaction (MAX_OPERATIONS).

@@ -21,9 +21,9 @@ from datastore.codec import (
     encode_block,
     encode_handle,
 )
+from datastore.known import Known
 from datastore.store import Change, Decision, Entry
 from ocicatctl.ipam.tunnels import tunnel_addresses
-from ocicatctl.resources.known import Known
 
 
 @dataclass(frozen=True, slots=True)

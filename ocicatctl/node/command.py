@@ -16,9 +16,9 @@ from bird_api.protocols import Session
 from datamodel.errors import Invalid, OcicatError
 from datamodel.routing_status import parse_routing_status
 from datastore.store import Store
+from datastore.taken import Deleted
 from ocicatctl import arguments
 from ocicatctl.entries import raise_for
-from ocicatctl.node.taken import Deleted
 from ocicatctl.store import with_store
 from ocicatctl.table import box
 
@@ -92,7 +92,7 @@ def delete(name: str, is_trial: bool) -> None:
 
     If this is interrupted, call it again: it goes on where it ended.
     """
-    from ocicatctl.node.delete import delete_node
+    from datastore.node_removal import delete_node
 
     async def run(store: Store) -> Deleted:
         return await delete_node(store, name, _say, is_trial=is_trial)

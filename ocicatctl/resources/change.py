@@ -12,9 +12,9 @@ from typing import Any
 from datamodel.endpoint import NAMESPACE_LABEL, ORCHESTRATOR_LABEL
 from datamodel.errors import Invalid
 from datastore.codec import API_VERSION, Document, Stamp, dump, load
+from datastore.known import Known
 from datastore.store import Change, Decision, Entry
 from ocicatctl.resources.kinds import ENDPOINT, NODE
-from ocicatctl.resources.known import Known
 from ocicatctl.resources.manifest import Resource, Verb
 
 

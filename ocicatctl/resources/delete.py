@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from functools import partial
 
 from datamodel.errors import Invalid
+from datastore.known import Known
 from datastore.store import Store, settle
 from ocicatctl.entries import raise_for
 from ocicatctl.resources.change import Outcome, decide_delete, refusal
 from ocicatctl.resources.kinds import NODE, POOL
-from ocicatctl.resources.known import Known
 from ocicatctl.resources.manifest import Resource, Verb
 from ocicatctl.resources.outcome import Report, one_by_one
 from ocicatctl.resources.pool_delete import Say, Sleep, delete_pool
@@ -42,7 +42,7 @@ async def _delete(store: Store, resource: Resource, say: Say, sleep: Sleep) -> O
 
 async def _delete_node(store: Store, resource: Resource, say: Say) -> Outcome:
     """Delete a node as ``ocicatctl node delete`` does; what is left of one that is gone, too."""
-    from ocicatctl.node.delete import delete_node
+    from datastore.node_removal import delete_node
 
     if resource.revision:
         entry = (await store.read(resource.key)).entries.get(resource.key)

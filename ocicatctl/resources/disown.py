@@ -11,8 +11,8 @@ from datamodel.block import Block
 from datamodel.pool import Network
 from datastore import keys
 from datastore.codec import decode_block, encode_block
+from datastore.known import Known
 from datastore.store import Change, Decision
-from ocicatctl.resources.known import Known
 
 
 def decide_disown(cidr: Network, affinities: Iterable[str], known: Known) -> Decision[None]:

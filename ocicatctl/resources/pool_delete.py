@@ -14,11 +14,11 @@ from datamodel.errors import Invalid
 from datamodel.pool import Network, Pool
 from datastore import keys
 from datastore.codec import decode_block, decode_pool, dump, load
+from datastore.known import Known
 from datastore.store import Change, Decision, Store, settle
 from ocicatctl.entries import decoded, raise_for
 from ocicatctl.resources.change import Outcome, decide_delete, refusal
 from ocicatctl.resources.disown import decide_disown
-from ocicatctl.resources.known import Known
 from ocicatctl.resources.manifest import Resource, Verb
 
 Say = Callable[[str], None]

@@ -9,8 +9,8 @@ from datamodel.errors import Invalid
 from datamodel.pool import Network, Pool, mistakes_against
 from datastore import keys
 from datastore.codec import decode_pool
+from datastore.known import Known
 from datastore.store import Entry
-from ocicatctl.resources.known import Known
 from ocicatctl.resources.manifest import Resource
 from ocicatctl.resources.rules import pool_of
 

@@ -12,11 +12,11 @@ from functools import partial
 from datamodel.pool import Network, Pool
 from datastore import keys
 from datastore.codec import Stamp
+from datastore.known import Known
 from datastore.store import Decision, Store, settle
 from ocicatctl.entries import decoded, raise_for
 from ocicatctl.resources.change import Outcome, decide_write
 from ocicatctl.resources.kinds import POOL
-from ocicatctl.resources.known import Known
 from ocicatctl.resources.manifest import Resource, Verb
 from ocicatctl.resources.outcome import Report, one_by_one
 from ocicatctl.resources.pools import mistakes_beside

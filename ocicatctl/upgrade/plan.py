@@ -13,11 +13,11 @@ from datamodel.errors import Invalid
 from datamodel.pool import BLOCK_SIZES, Network, Pool
 from datastore import keys
 from datastore.codec import Stamp, decode_block, decode_pool, load
+from datastore.known import Known
 from datastore.store import Decision, Entry
 from ocicatctl.entries import decoded
 from ocicatctl.resources.change import Outcome, decide_delete, decide_write
 from ocicatctl.resources.kinds import RESERVATION
-from ocicatctl.resources.known import Known
 from ocicatctl.resources.manifest import Resource, Verb
 from ocicatctl.upgrade.containers import Container
 from ocicatctl.upgrade.host_local import Range

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from functools import partial
 
 from datastore.codec import Stamp
+from datastore.known import Known
 from datastore.store import Store, settle
-from ocicatctl.resources.known import Known
 from ocicatctl.resources.manifest import Resource
 from ocicatctl.store import with_store
 from ocicatctl.upgrade.host_local import Configuration

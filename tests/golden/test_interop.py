@@ -40,7 +40,9 @@ from datamodel.errors import Invalid, OcicatError
 from datamodel.node import Node
 from datamodel.pool import Pool
 from datastore import codec, codec_bgp, keys
+from datastore.known import Known
 from datastore.memory import MemoryStore
+from datastore.node_removal import delete_node
 from datastore.store import Entry, Snapshot, Store, settle
 from ipamd.config import read_config
 from ipamd.registration import Registration
@@ -48,10 +50,8 @@ from ipamd.request import Fence, Link, Prepare, Tidy
 from ocicatctl.ipam.configure import decide as decide_config
 from ocicatctl.ipam.release import release_all
 from ocicatctl.ipam.release_plan import Target
-from ocicatctl.node.delete import delete_node
 from ocicatctl.resources.documents import parse
 from ocicatctl.resources.kinds import KINDS, POOL, with_revision
-from ocicatctl.resources.known import Known
 from ocicatctl.resources.manifest import Verb, named, resources_in
 from ocicatctl.resources.pool_delete import delete_pool
 from ocicatctl.resources.query import Query, answer

@@ -32,10 +32,10 @@ from datamodel.ipam_config import IpamConfig
 from datamodel.node import Node as NodeResource
 from datamodel.pool import Network, Pool
 from datastore import codec, keys
+from datastore.node_removal import delete_node
 from datastore.store import Change, Committed, Entry, Rejected, Store
 from ocicatctl.check.findings import check_store
 from ocicatctl.check.problem import Kind
-from ocicatctl.node.delete import delete_node
 from tests.ipam import NOW, STAMP, a_pool
 from tests.model.faulty_store import Fault, FaultyStore, Wire
 from tests.model.node import Crash, Node, OddReport, Step, Wanted

@@ -14,9 +14,9 @@ from datamodel.block import Attribute, Block
 from datamodel.errors import Invalid
 from datamodel.pool import Pool
 from datastore import codec, keys
+from datastore.known import Known
 from datastore.store import Entry
 from ocicatctl.__main__ import ocicatctl
-from ocicatctl.resources.known import Known
 from ocicatctl.upgrade.containers import Cached, cached_of, containers_of, link_to, routes_of
 from ocicatctl.upgrade.host_local import (
     CLOSED_CONTENT,

@@ -4,10 +4,10 @@ import pytest
 
 from datamodel.errors import Invalid
 from datastore import codec, keys
+from datastore.known import Known
 from datastore.memory import MemoryStore
 from datastore.store import Change, settle
 from ocicatctl.ipam.configure import decide
-from ocicatctl.resources.known import Known
 
 KEY = keys.IPAM_CONFIG
 

@@ -9,15 +9,18 @@ from ipaddress import ip_network
 import pytest
 from click.testing import CliRunner
 
-from datamodel.block import Attribute, Block
+from datamodel.attachment import Pod
+from datamodel.block import Address, Attribute, Block
 from datamodel.errors import Invalid, Unavailable
 from datamodel.ipam_config import IpamConfig
 from datastore import codec, keys
+from datastore.departed import Alive, Departed
+from datastore.known import Known
 from datastore.memory import MemoryStore
+from datastore.node_removal import BLOCKS_AT_ONCE, delete_node, take_back
 from datastore.store import MAX_OPERATIONS, Change
+from datastore.taken import Deleted, Freed, Taken
 from ocicatctl.__main__ import ocicatctl
-from ocicatctl.node.delete import BLOCKS_AT_ONCE, delete_node
-from ocicatctl.node.taken import Deleted
 from tests.consistency import assert_consistent, problems
 from tests.leftovers import (
     EMPTY,
@@ -199,6 +202,59 @@ async def test_a_virtual_machine_that_is_moving_elsewhere_keeps_its_address():
     entries = await content(store)
     assert block_in(entries, EMPTY).attributes == (moving,)
     assert keys.handle("net.vm") in entries
+
+
+async def take_back_what_was_seen(store: MemoryStore, seen: dict[Address, int]) -> list[Taken]:
+    taken: list[Taken] = []
+    await store.commit(Change(delete=frozenset({keys.node(NODE)})))
+    gone = Departed(NODE, {}, NOW, seen=seen)
+    await take_back(store, Known(), gone, taken.append, say_nothing)
+    return taken
+
+
+@in_virtual_time
+async def test_who_has_looked_before_takes_just_what_he_has_seen():
+    cluster = neighbours()
+    cluster.node(NODE, "10.0.0.11/24")
+    cluster.block(EMPTY, NODE)
+    cluster.pod(NODE, "web-0", EMPTY)
+    block = cluster.blocks[EMPTY]
+    seen = block.sequences_of("k8s-pod-network.web-0")
+
+    (first, *_) = await take_back_what_was_seen(await a_store(cluster), seen)
+
+    freed = Freed(EMPTY[0], "k8s-pod-network.web-0", Pod("default", "web-0"))
+    assert first.addresses == (freed,)
+
+
+@in_virtual_time
+async def test_an_address_that_was_given_out_since_shows_that_the_node_lives():
+    cluster = neighbours()
+    cluster.node(NODE, "10.0.0.11/24")
+    cluster.block(EMPTY, NODE)
+    cluster.pod(NODE, "web-0", EMPTY)
+    seen = cluster.blocks[EMPTY].sequences_of("k8s-pod-network.web-0")
+    cluster.pod(NODE, "web-1", EMPTY)
+    store = await a_store(cluster)
+
+    with pytest.raises(Alive, match="given out after the node had gone"):
+        await take_back_what_was_seen(store, seen)
+
+    assert block_in(await content(store), EMPTY) == cluster.blocks[EMPTY]
+
+
+@in_virtual_time
+async def test_an_address_of_which_no_node_is_noted_is_left_by_who_has_looked_before():
+    cluster = neighbours()
+    cluster.node(NODE, "10.0.0.11/24")
+    cluster.block(EMPTY, NODE)
+    cluster.endpoint(NODE, "lost-1", cluster.hold(EMPTY, "old-network.lost-1"))
+    store = await a_store(cluster)
+
+    await take_back_what_was_seen(store, {})
+
+    block = block_in(await content(store), EMPTY)
+    assert (block.affinity, block.in_use) == (None, 1)
 
 
 @in_virtual_time

@@ -10,10 +10,10 @@ import pytest
 from datamodel.block import WINDOWS_HANDLE, Attribute
 from datamodel.errors import Invalid
 from datastore import codec, keys
+from datastore.known import Known
 from datastore.store import Change, Committed, settle
 from ocicatctl.ipam.release import release_all
 from ocicatctl.ipam.release_plan import Fate, Seen, Target, decide_forget
-from ocicatctl.resources.known import Known
 from tests.consistency import assert_consistent
 from tests.unit.ocicatctl.addressing import (
     FIRST,

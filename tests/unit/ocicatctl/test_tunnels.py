@@ -8,10 +8,10 @@ from datamodel.pool import Pool
 from datamodel.tunnel import TUNNELS
 from datastore import keys
 from datastore.memory import MemoryStore
+from datastore.node_removal import delete_node
 from ipamd.request import KeepTunnel
 from ocicatctl.check.findings import check_store
 from ocicatctl.check.problem import Kind
-from ocicatctl.node.delete import delete_node
 from tests.consistency import assert_consistent
 from tests.ipam import NODE, NOW, Stored, a_pool, a_store, content, filled, settled
 from tests.virtual_time import in_virtual_time

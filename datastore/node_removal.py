@@ -7,6 +7,7 @@ the last one ended.
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -14,10 +15,10 @@ from datamodel.block import Address
 from datamodel.errors import Invalid
 from datamodel.pool import Network
 from datastore import codec, keys
+from datastore.departed import Alive, Departed, decide_block, decide_resources
+from datastore.known import Known
 from datastore.store import Change, Committed, Decision, Entry, Events, Snapshot, Store, settle
-from ocicatctl.node.leftovers import Departed, decide_block, decide_resources
-from ocicatctl.node.taken import Deleted, Taken
-from ocicatctl.resources.known import Known
+from datastore.taken import Deleted, Taken
 
 Say = Callable[[str], None]
 
@@ -54,17 +55,44 @@ async def delete_node(
     await _learn(store, known, keys.node(name), keys.IPAM_CONFIG)
     done.had_node = known[keys.node(name)] is not None
     await settle(store, known, partial(_decide_node, name, known))
-    endpoints, endpoint_keys = await _endpoints(store, name, known)
-    node = Departed(name, endpoints, now(), _cooldown_s(known))
-    for cidr in await _blocks(store, node, known, say):
-        await _let_go(store, node, cidr, known, done)
-    await _learn(store, known, *node.belongings)
-    others = [*endpoint_keys, *await _mentioned(store, node, known), *node.belongings]
-    for some in _portions(others, AT_ONCE):
-        done.add(await settle(store, known, partial(decide_resources, node, some, known)))
+    done.mistakes += await take_back(store, known, Departed(name, {}, now()), done.add, say)
     if done.is_empty:
         raise Invalid(f"resource does not exist: Node({name})")
     return done
+
+
+async def take_back(
+    store: Store, known: Known, gone: Departed, told: Callable[[Taken], None], say: Say
+) -> list[str]:
+    """Take back all that a node has left whose resource is gone; return what cannot be read.
+
+    Args:
+        store: where.
+        known: what was read already.
+        gone: the node; its endpoints and the cooldown are found out.
+        told: of each transaction when it is made.
+        say: told how far it has come if that takes long.
+
+    Raises:
+        Alive: the node is there again.
+        Unavailable: the store does not answer; call again.
+    """
+    await _learn(store, known, keys.node(gone.name), keys.IPAM_CONFIG)
+    endpoints, endpoint_keys = await _endpoints(store, gone.name, known)
+    node = replace(gone, endpoints=endpoints, cooldown_s=_cooldown_s(known))
+    mistakes = []
+    for cidr in await _blocks(store, node, known, say):
+        try:
+            await _let_go(store, node, cidr, known, told)
+        except Alive:
+            raise
+        except Invalid as error:
+            mistakes.append(str(error))
+    await _learn(store, known, *node.belongings)
+    others = [*endpoint_keys, *await _mentioned(store, node, known), *node.belongings]
+    for some in _portions(others, AT_ONCE):
+        told(await settle(store, known, partial(decide_resources, node, some, known)))
+    return mistakes
 
 
 class Trial:
@@ -103,17 +131,14 @@ def _decide_node(name: str, known: Known) -> Decision[None]:
     return Decision(None, Change({key: entry.revision}, delete=frozenset({key})))
 
 
-async def _let_go(store: Store, node: Departed, cidr: Network, known: Known, done: Deleted) -> None:
+async def _let_go(
+    store: Store, node: Departed, cidr: Network, known: Known, told: Callable[[Taken], None]
+) -> None:
     """Take back all that the node has in a block, in as many transactions as that needs."""
-    try:
-        while (
-            taken := await settle(store, known, partial(decide_block, node, cidr, known))
-        ) != Taken():
-            done.add(taken)
-    except Invalid as error:
-        if known[keys.node(node.name)] is not None:
-            raise
-        done.mistakes.append(str(error))
+    while (
+        taken := await settle(store, known, partial(decide_block, node, cidr, known))
+    ) != Taken():
+        told(taken)
 
 
 # ---- what there is of the node -----------------------------------------------------------------

@@ -1,7 +1,7 @@
 """What a node that is gone has left in the store, and how it is taken back.
 
 Pure: no I/O. Every decision expects the node to be gone, so that nothing is taken from one that has
-registered again under the name. ``delete.py`` makes them again when somebody wrote first.
+registered again under the name. ``node_removal.py`` makes them again when somebody wrote first.
 """
 
 import contextlib
@@ -13,12 +13,16 @@ from datamodel.block import WINDOWS_HANDLE, Address, Attribute, Block
 from datamodel.errors import Invalid
 from datamodel.pool import Network
 from datastore import codec, keys
+from datastore.known import Known
 from datastore.store import MAX_OPERATIONS, Change, Decision, Entry
-from ocicatctl.node.taken import Taken
-from ocicatctl.resources.known import Known
+from datastore.taken import Freed, Taken
 
 _HANDLES_AT_ONCE = 60  # of which each needs a comparison for itself and one for its endpoint
 _ALTERNATE = "alternateOwnerAttrs"  # Calico: of a virtual machine that is moving to another node
+
+
+class Alive(Invalid):
+    """The node is not gone after all; what it holds must stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,9 @@ class Departed:
     endpoints: Mapping[Address, str]  # what its workload endpoints list, and the endpoint's key
     now: datetime
     cooldown_s: int = 0  # of addresses that go back to other nodes' blocks
+    # What it held, with sequence numbers, when it was found to be gone: nothing else is its own.
+    # None: whatever seems to be.
+    seen: Mapping[Address, int] | None = None
 
     @property
     def tunnel_handles(self) -> list[str]:
@@ -53,12 +60,23 @@ class Departed:
             return False
         if attribute.handle_id in self.tunnel_handles or attribute.node == self.name:
             return True
-        return attribute.node is None and address in self.endpoints
+        return attribute.node is None and address in self.endpoints and self.seen is None
 
     def held_in(self, block: Block) -> dict[int, Attribute]:
-        """What it holds in the block: ordinals, and the attribute of each."""
+        """What it holds in the block: ordinals, and the attribute of each.
+
+        Raises:
+            Alive: something that it did not hold when it was found to be gone.
+        """
         found = ((o, block.attributes[i]) for o, i in enumerate(block.allocations) if i is not None)
-        return {o: a for o, a in found if self.holds(a, block.address(o))}
+        held = {o: a for o, a in found if self.holds(a, block.address(o))}
+        if self.seen is None:
+            return held
+        for ordinal in held:
+            address = block.address(ordinal)
+            if self.seen.get(address) != block.sequence_numbers.get(ordinal, 0):
+                raise Alive(f"node {self.name}: {address} was given out after the node had gone")
+        return held
 
     def is_meant_by(self, entry: Entry) -> bool:
         """Whether a resource is about this node; of an endpoint its name says so already."""
@@ -73,11 +91,11 @@ def gone(name: str, known: Known) -> dict[str, int]:
     """What a change must expect so that it is made only while the node is gone.
 
     Raises:
-        Invalid: it is there.
+        Alive: it is there.
     """
     key = keys.node(name)
     if known[key] is not None:
-        raise Invalid(
+        raise Alive(
             f"node {name}: has registered again while it was being deleted; "
             "stop its ipamd, then delete it once more"
         )
@@ -88,7 +106,7 @@ def decide_resources(node: Departed, some: Iterable[str], known: Known) -> Decis
     """Delete those of the known resources that are about the node.
 
     Raises:
-        Invalid: the node has registered again.
+        Alive: the node has registered again.
     """
     found = [entry for key in some if (entry := known[key]) and node.is_meant_by(entry)]
     if not found:
@@ -104,7 +122,8 @@ def decide_block(node: Departed, cidr: Network, known: Known) -> Decision[Taken]
     Blocks, handles and endpoints change together, so that no address is ever half released.
 
     Raises:
-        Invalid: the block cannot be read, or the node has registered again.
+        Alive: the node has registered again.
+        Invalid: the block cannot be read.
     """
     draft = Draft(node, known, gone(node.name, known))
     affinity_key = keys.affinity(node.name, cidr)
@@ -153,8 +172,8 @@ class Draft:
     blocks: dict[Network, Block] = field(default_factory=dict)  # as they will be
     put: dict[str, bytes] = field(default_factory=dict)
     delete: set[str] = field(default_factory=set)
-    addresses: list[str] = field(default_factory=list)
-    borrowed: list[str] = field(default_factory=list)
+    addresses: list[Freed] = field(default_factory=list)
+    borrowed: list[Freed] = field(default_factory=list)
     disowned: list[str] = field(default_factory=list)
 
     def look(self, key: str) -> bytes | None:
@@ -211,9 +230,10 @@ class Draft:
         is_borrowed = block.host not in (None, self.node.name)
         for ordinal in ordinals:
             address = block.address(ordinal)
-            text = f"{address}{_pod(block.holder_of(address))}"
-            self.addresses.append(text)
-            self.borrowed += [text] if is_borrowed else []
+            holder = block.holder_of(address)
+            freed = Freed(address, _handle(holder), holder.pod) if holder else Freed(address, "")
+            self.addresses.append(freed)
+            self.borrowed += [freed] if is_borrowed else []
         cooldown_s = self.node.cooldown_s if is_borrowed else 0
         self.blocks[cidr] = block.release_ordinals(
             ordinals, now=self.node.now, cooldown_s=cooldown_s
@@ -271,11 +291,6 @@ def _counts(known: Known, handle: str) -> dict[Network, int]:
 def _count(block: Block, handle: str) -> int:
     indices = {i for i, a in enumerate(block.attributes) if _handle(a) == handle}
     return sum(index in indices for index in block.allocations)
-
-
-def _pod(holder: Attribute | None) -> str:
-    who = holder and (holder.pod or holder.handle_id)
-    return f" ({who})" if who else ""
 
 
 def _is_nobodys(attribute: Attribute) -> bool:

@@ -3,9 +3,11 @@
 Pure: no I/O.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from datamodel.attachment import Pod
+from datamodel.block import Address
 from datastore import keys
 
 _KINDS = {
@@ -18,11 +20,24 @@ _KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Freed:
+    """An address, and who held it."""
+
+    address: Address
+    handle_id: str  # "": it was held without one
+    pod: Pod | None = None
+
+    def __str__(self) -> str:
+        who = self.pod or self.handle_id
+        return f"{self.address} ({who})" if who else str(self.address)
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """What one transaction takes back."""
 
-    addresses: tuple[str, ...] = ()  # each with its pod
-    borrowed: tuple[str, ...] = ()  # those of them that were in other nodes' blocks
+    addresses: tuple[Freed, ...] = ()
+    borrowed: tuple[Freed, ...] = ()  # those of them that were in other nodes' blocks
     blocks: tuple[str, ...] = ()
     disowned: tuple[str, ...] = ()  # blocks that others use; they go on without a node
     resources: tuple[str, ...] = ()  # their keys
@@ -35,8 +50,8 @@ class Deleted:
     node: str
     is_trial: bool = False
     had_node: bool = False
-    addresses: list[str] = field(default_factory=list)
-    borrowed: list[str] = field(default_factory=list)
+    addresses: list[Freed] = field(default_factory=list)
+    borrowed: list[Freed] = field(default_factory=list)
     blocks: list[str] = field(default_factory=list)
     disowned: list[str] = field(default_factory=list)
     resources: list[str] = field(default_factory=list)
@@ -75,13 +90,13 @@ class Deleted:
     def _everything(self) -> Iterator[str]:
         if self.had_node:
             yield f"would delete Node({self.node})"
-        yield from _lines("would release", self.addresses)
+        yield from _lines("would release", map(str, self.addresses))
         yield from _lines("would delete block", self.blocks)
         yield from _lines("would leave to those who use it block", self.disowned)
         yield from _lines("would delete", [_title(key) for key in self.resources])
 
 
-def _lines(what: str, texts: Sequence[str]) -> list[str]:
+def _lines(what: str, texts: Iterable[str]) -> list[str]:
     return [f"{what} {text}" for text in texts]
 
 
