@@ -77,10 +77,11 @@ NODES, NAMESPACES = "/api/v1/nodes/node-1", "/api/v1/namespaces/shop"
 PODS = f"{NAMESPACES}/pods/web-0"
 
 
-def refusal(code: int, reason: str, message: str) -> bytes:
+def refusal(code: int, reason: str, message: str, **details: str) -> bytes:
     """What the API says when it does not give what is asked for."""
     status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
-    return json.dumps({**status, "message": message, "reason": reason, "code": code}).encode()
+    about = {"message": message, "reason": reason, **({"details": details} if details else {})}
+    return json.dumps({**status, **about, "code": code}).encode()
 
 
 class Api:
@@ -116,7 +117,11 @@ class Api:
         if path in self.documents:
             return 200, json.dumps(self.documents[path]).encode()
         kind, name = path.rsplit("/", 2)[1:]
-        return 404, refusal(404, "NotFound", f'{kind} "{name}" not found')
+        return 404, refusal(404, "NotFound", f'{kind} "{name}" not found', name=name, kind=kind)
+
+    def stream(self, path: str) -> Iterator[bytes] | None:
+        """The parts of an answer that goes on and on; ``None``: it is one like others."""
+        return None
 
 
 @contextlib.contextmanager
@@ -168,8 +173,23 @@ class _Handler(BaseHTTPRequestHandler):
         self.has_served, self.close_connection = True, bool(self.api.closes)
         if self.api.closes == "before":
             return
-        with contextlib.suppress(OSError):  # nobody waits any more
-            self._send(*self.api.answer(self.path))
+        try:
+            if stream := self.api.stream(self.path):
+                self._send_parts(stream)
+            else:
+                self._send(*self.api.answer(self.path))
+        except OSError:  # nobody waits any more, or the answer is to end here
+            self.close_connection = True
+
+    def _send_parts(self, parts: Iterator[bytes]) -> None:
+        self.wfile.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n"
+        )
+        self.close_connection = True
+        for part in parts:
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
+        self.wfile.write(b"0\r\n\r\n")
 
     def _send(self, head: bytes, body: bytes) -> None:
         time.sleep(self.api.pause_s)
