@@ -412,8 +412,13 @@ def decode_reservations(
     return Reservations.of(texts), tuple(mistakes)
 
 
-def encode_node(node: Node, stamp: Stamp, existing: bytes | None = None) -> bytes:
-    """Write a Node's addresses and AS number into a new resource or into *existing*."""
+def encode_node(
+    node: Node, stamp: Stamp, existing: bytes | None = None, *, kubernetes_name: str = ""
+) -> bytes:
+    """Write a Node's addresses and AS number into a new resource or into *existing*.
+
+    With *kubernetes_name* also by which name Kubernetes knows it; without, what is there stays.
+    """
     document: Document = (
         load(keys.node(node.name), existing)
         if existing is not None
@@ -436,8 +441,26 @@ def encode_node(node: Node, stamp: Stamp, existing: bytes | None = None) -> byte
         bgp["ipv4Address"] = str(node.ipv4)
     if node.ipv6 is not None:
         bgp["ipv6Address"] = str(node.ipv6)
+    if kubernetes_name:
+        spec["orchRefs"] = [{"nodeName": kubernetes_name, "orchestrator": _KUBERNETES}]
     document["spec"] = {**spec, "bgp": bgp}
     return dump(document)
+
+
+_KUBERNETES = "k8s"
+
+
+def decode_kubernetes_names(key: str, value: bytes) -> tuple[str, ...]:
+    """Read by which names Kubernetes knows a Node; none: it is no node of Kubernetes.
+
+    Raises:
+        Invalid: that cannot be read, nor then whether it is one.
+    """
+    document = load(key, value)
+    with reading.entry(key):
+        refs = reading.objects((document.get("spec") or {}).get("orchRefs"))
+        ours = [ref for ref in refs if ref.get("orchestrator") == _KUBERNETES]
+        return tuple(name for ref in ours if (name := reading.text(ref.get("nodeName") or "")))
 
 
 # Where a Node has the address of each of its tunnels.

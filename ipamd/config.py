@@ -13,7 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from datamodel.environment import listening, log_level, node_name, unknown_names
+from datamodel.environment import (
+    is_node_name,
+    listening,
+    log_level,
+    node_name,
+    unknown_names,
+)
 from datamodel.errors import Invalid
 from datamodel.pool import Pool
 from datastore.config import EtcdConfig, etcd_config
@@ -70,6 +76,7 @@ class Config:
     checks_addresses: bool  # that no other node has them
     poll_interval_s: float  # between two looks at addresses that are always detected
     kubernetes: NodeInKubernetes | None  # set if a method needs it
+    kubernetes_name: str  # recorded in the Node, for the controller; "": nothing is
     as_number: int | None
     default_pools: tuple[Pool, ...]  # each is made if the store has none of its family
     reconcile_period_s: float
@@ -150,6 +157,7 @@ def read_config(environment: Mapping[str, str], hostname: str) -> Config:
         checks_addresses=not read.one_of("DISABLE_NODE_IP_CHECK", "false", _BOOLEANS),
         poll_interval_s=read.duration("AUTODETECT_POLL_INTERVAL", 60),
         kubernetes=_kubernetes(read, sources, node),
+        kubernetes_name=_kubernetes_name(read),
         as_number=read.whole("AS", None),
         default_pools=_default_pools(read),
         reconcile_period_s=read.positive("OCICAT_RECONCILE_PERIOD_S", 60, "number of seconds"),
@@ -199,6 +207,13 @@ def _kubernetes(
             "in a pod for it, or have a kubeconfig"
         )
     return NodeInKubernetes(where, read.text("CALICO_K8S_NODE_REF", node)) if where else None
+
+
+def _kubernetes_name(read: _Reader) -> str:
+    name = read.text("CALICO_K8S_NODE_REF")
+    if name and not is_node_name(name):
+        read.mistakes.append(f"CALICO_K8S_NODE_REF: {name!r} is not a node's name")
+    return name
 
 
 def _default_pools(read: _Reader) -> tuple[Pool, ...]:

@@ -138,7 +138,12 @@ class Registration:
         put = {key: value for key, value in defaults.items() if facts.entries[key] is None}
         pools = _missing_pools(facts, config, stamp) if creates else {}
         put |= pools
-        value = codec.encode_node(_node(config, chosen), stamp, entry.value if entry else None)
+        value = codec.encode_node(
+            _node(config, chosen),
+            stamp,
+            entry.value if entry else None,
+            kubernetes_name=config.kubernetes_name,
+        )
         if entry is None or entry.value != value:
             put[self._key] = value
         expect = {key: entry.revision if (entry := facts.entries.get(key)) else 0 for key in put}

@@ -82,6 +82,31 @@ ENDPOINT = (
 )
 
 
+# ---- nodes of Kubernetes -------------------------------------------------------------------------
+
+
+def test_the_names_by_which_kubernetes_knows_a_node_are_read():
+    assert codec.decode_kubernetes_names(NODE_KEY, NODE.encode()) == ("node-1",)
+
+
+@pytest.mark.parametrize(
+    "refs",
+    ["[]", "null", '[{"nodeName":"a","orchestrator":"openstack"}]', '[{"orchestrator":"k8s"}]'],
+)
+def test_a_node_of_something_else_is_none_of_kubernetes(refs):
+    text = NODE.replace('[{"nodeName":"node-1","orchestrator":"k8s"}]', refs)
+
+    assert codec.decode_kubernetes_names(NODE_KEY, text.encode()) == ()
+
+
+@pytest.mark.parametrize("refs", ["1", "[1]", '[{"nodeName":1,"orchestrator":"k8s"}]'])
+def test_names_that_cannot_be_read_are_no_names(refs):
+    text = NODE.replace('[{"nodeName":"node-1","orchestrator":"k8s"}]', refs)
+
+    with pytest.raises(Invalid):
+        codec.decode_kubernetes_names(NODE_KEY, text.encode())
+
+
 # ---- blocks ------------------------------------------------------------------------------------
 
 

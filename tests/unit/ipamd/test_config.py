@@ -145,6 +145,12 @@ def test_the_cluster_may_know_the_node_by_another_name():
     assert node.name == "ip-10-0-0-11"
 
 
+def test_what_is_no_name_of_a_node_is_named():
+    assert "CALICO_K8S_NODE_REF: 'a/b' is not a node's name" in mistakes_of(
+        CALICO_K8S_NODE_REF="a/b"
+    )
+
+
 def test_without_either_nobody_can_be_asked():
     assert (
         "kubernetes-internal-ip: neither KUBECONFIG nor KUBERNETES_SERVICE_HOST is set"

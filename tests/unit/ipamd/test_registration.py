@@ -196,6 +196,19 @@ async def test_a_node_keeps_what_others_wrote_into_it():
     assert after == {**stored, "spec": {**stored["spec"], "bgp": bgp}}
 
 
+@in_virtual_time
+async def test_by_which_name_kubernetes_knows_the_node_is_recorded():
+    store = MemoryStore()
+    await register(store, a_config())
+    key = keys.node("node-1")
+    assert codec.decode_kubernetes_names(key, (await content(store))[key]) == ()
+
+    await register(store, a_config(kubernetes_name="ip-10-0-0-11"))
+    await register(store, a_config())  # who is not told any more takes nothing back
+
+    assert codec.decode_kubernetes_names(key, (await content(store))[key]) == ("ip-10-0-0-11",)
+
+
 # ---- default pools -----------------------------------------------------------------------------
 
 BOTH = (
