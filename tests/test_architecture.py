@@ -49,6 +49,8 @@ EDGES = {
     "subprocess": {
         "cni_plugin/install.py",
         "ocicatctl/install/launcher.py",
+        "ocicatctl/install/live.py",
+        "ocicatctl/install/systemd.py",
         "ocicatctl/lab/etcd.py",
         "ocicatctl/lab/system.py",
     },

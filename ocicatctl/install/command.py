@@ -4,19 +4,17 @@ Edge: the command line and the environment. The stories are ``install.py`` and `
 """
 
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from importlib import resources
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 import click
 
 from datamodel.errors import Invalid
-from ocicatctl.install import conflist, launcher
+from ocicatctl.install import conflist, launcher, preparing, templates
 from ocicatctl.install.disk import Disk, errors
 from ocicatctl.install.install import install as put_in_place
-from ocicatctl.install.uninstall import uninstall as take_back
+from ocicatctl.install.remove import remove
 from ocicatctl.install.wanted import Directories, files, names
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
@@ -73,6 +71,8 @@ Exit status: 0 in place, 1 not done and the node as before, 2 wrong usage.
 @_directory("conf", _DEFAULTS.conf, "Where the runtime finds configurations.")
 @_directory("networkmanager", _DEFAULTS.networkmanager, "NetworkManager's drop-ins.")
 @_directory("networkd", _DEFAULTS.networkd, "Files of systemd-networkd and udev.")
+@_directory("units", _DEFAULTS.units, "Units of systemd.")
+@_directory("etc", _DEFAULTS.etc, "The daemons' environment file.")
 @_state
 @_root
 @click.option(
@@ -90,12 +90,18 @@ Exit status: 0 in place, 1 not done and the node as before, 2 wrong usage.
 @click.option(
     "--replace", "replaces", is_flag=True, help="Replace foreign files; uninstall puts them back."
 )
+@click.option(
+    "--systemd/--no-systemd",
+    "asked",
+    default=None,
+    help="Also units for the daemons.  [default: if systemd runs here, and not with --root]",
+)
 @_dry_run
 def install(
-    state: str,
     root: Path,
     template: Path | None,
     is_trial: bool,
+    asked: bool | None,
     *,
     for_calico: bool,
     replaces: bool,
@@ -114,22 +120,30 @@ def install(
     NetworkManager and systemd-networkd read their files at the next reload: "systemctl reload
     NetworkManager", "networkctl reload".
     """
+    state = directories.pop("state")
     where, disk = Directories(**directories), Disk(root, state)
-    script = launcher.text()
-    _check_interpreter(disk, script)
-    text = conflist.render(_template(template), os.environ)
     recorded = disk.recall()
+    with_units = preparing.wants_units(asked, recorded, where, root)
+    script = preparing.script(disk, preparing.environment(disk, where, with_units=with_units))
+    text = conflist.render(_template(template), os.environ)
     called = names(where.bin, recorded.files if recorded else (), for_calico=for_calico)
+    units = preparing.units(disk, where) if with_units else ()
     said = put_in_place(
-        files(where, called, script, text),
+        files(where, called, script, text, units),
         disk,
         launcher.prove,
+        directories=(templates.certificates(where),) if with_units else (),
         replaces=replaces,
         is_trial=is_trial,
     )
     _say(said, is_trial=is_trial)
-    for warning in _warnings(disk, where, text, called):
+    for warning in preparing.warnings(disk, where, text, called):
         click.echo(f"warning: {warning}", err=True)
+    if with_units:
+        for warning in preparing.unit_warnings(disk):
+            click.echo(f"warning: {warning}", err=True)
+        click.echo(f"settings: {templates.environment_file(where)}; then, to start the daemons:")
+        click.echo(f"  systemctl daemon-reload && systemctl enable --now {templates.TARGET}")
 
 
 @click.command(
@@ -143,49 +157,41 @@ Examples:
 Exit status: 0 done, also if nothing was installed; 1 not done; 2 wrong usage.
 """
 )
+@click.option(
+    "--with-pods", is_flag=True, help="Although pods are attached; they stay as they are."
+)
+@click.option("--purge", "purges", is_flag=True, help="Also what the daemons have recorded.")
 @_state
 @_root
 @_dry_run
-def uninstall(state: str, root: Path, is_trial: bool) -> None:
+def uninstall(state: str, root: Path, is_trial: bool, with_pods: bool, purges: bool) -> None:
     """Remove exactly what install has put in place; what it had replaced comes back.
 
-    A file that was changed since is kept, and named. Remove the node's pods first: without the
-    launchers nobody takes them off the network.
+    A file that was changed since is kept, and named. Units are stopped first, if systemd runs. On
+    the node itself also goes what is in its kernel: the table "inet ocicat", tunnel devices, the
+    routes of tunnels and BIRD.
+
+    As long as pods are attached it is refused: without the launchers nobody takes them off the
+    network. --with-pods removes the files alone, and pods keep talking as long as nothing changes.
     """
-    _say(take_back(Disk(root, state), is_trial=is_trial), is_trial=is_trial)
+    said = remove(
+        Disk(root, state),
+        is_live=root.resolve() == Path("/"),
+        with_pods=with_pods,
+        purges=purges,
+        is_trial=is_trial,
+    )
+    _say(said, is_trial=is_trial)
 
 
 def _template(path: Path | None) -> str:
     if path is None:
-        ours = resources.files("ocicatctl.install").joinpath(conflist.NAME)
-        return os.environ.get("CNI_NETWORK_CONFIG") or ours.read_text()
+        return os.environ.get("CNI_NETWORK_CONFIG") or templates.configuration()
     with errors(path):
         try:
             return path.read_text()
         except UnicodeDecodeError as error:
             raise Invalid(f"{path}: is not UTF-8") from error
-
-
-def _check_interpreter(disk: Disk, script: str) -> None:
-    """See to it that the node can start the launcher: it may have another file system than we."""
-    interpreter = script.partition("\n")[0].removeprefix("#!").split(" ")[0]
-    if not disk.is_program(interpreter):
-        raise Invalid(f"{disk.at(interpreter)}: is not there; install python3 on the node")
-
-
-def _warnings(disk: Disk, where: Directories, text: str, called: Iterable[str]) -> Iterator[str]:
-    """What is in place and yet not as somebody may expect."""
-    if not disk.is_program(sys.executable):
-        yield (
-            f"{disk.at(sys.executable)}: is not there; while the CNI server is down, "
-            "ADD and DEL will fail"
-        )
-    for plugin in conflist.types(text):
-        if plugin not in called and not disk.is_program(f"{where.bin}/{plugin}"):
-            yield f"{where.bin}/{plugin}: is not there; {conflist.NAME} needs it for every pod"
-    first = conflist.first([*disk.names(where.conf), conflist.NAME])
-    if first != conflist.NAME:
-        yield f"{where.conf}/{first}: comes before {conflist.NAME}; runtimes use only the first"
 
 
 def _say(lines: Iterable[str], *, is_trial: bool) -> None:

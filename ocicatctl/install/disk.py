@@ -7,6 +7,7 @@ may be repeated; what a killed call leaves has a name by which the next one remo
 import contextlib
 import fcntl
 import os
+import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -104,6 +105,12 @@ class Disk:
         here = self.at(path, follows=True)
         return here.is_file() and os.access(here, os.X_OK)
 
+    def is_there(self, path: str) -> bool:
+        """Whether anything is there; of a directory: anything in it."""
+        here = self.at(path)
+        with errors(here):
+            return bool(os.listdir(here)) if here.is_dir() else _status(here) is not None
+
     def make_directory(self, path: str) -> None:
         """Make a directory; it may be there."""
         with errors(self.at(path)):
@@ -140,6 +147,16 @@ class Disk:
         for path in reversed(list(paths)):
             with contextlib.suppress(OSError):
                 self.at(path).rmdir()
+
+    def remove_trees(self, paths: Iterable[str]) -> None:
+        """Remove directories with all that is in them; a link is only removed itself."""
+        for path in paths:
+            here = self.at(path)
+            with errors(here):
+                if here.is_dir() and not here.is_symlink():
+                    shutil.rmtree(here)
+                elif _status(here):
+                    here.unlink()
 
     def recall(self) -> Manifest | None:
         """Read the record; ``None``: nothing is installed.

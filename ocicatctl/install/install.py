@@ -19,6 +19,7 @@ _SAID = {
     Putting.RENEWED: "renewed",
     Putting.UNCHANGED: "unchanged",
     Putting.KEPT: "kept: it was changed since it was installed; move it away to get ours",
+    Putting.LEFT: "kept: it is the operator's",
 }
 
 
@@ -27,12 +28,14 @@ def install(
     disk: Disk,
     prove: Callable[[Sequence[Path]], None],
     *,
+    directories: Sequence[str] = (),
     replaces: bool = False,
     is_trial: bool = False,
 ) -> list[str]:
     """Put *files* in place, in their order; return what is to be said of each.
 
     Args:
+        directories: that have to be there although no file is put into them.
         prove: calls launchers that are written but not yet in place, and raises if one fails.
         replaces: foreign files make way, and are kept until uninstall.
         is_trial: only tell.
@@ -40,24 +43,26 @@ def install(
     Raises:
         Invalid: it cannot be done; nothing has changed.
     """
+    needed = [*(file.path for file in files), *(f"{path}/-" for path in directories)]
     with disk.ours_alone():
         recorded = disk.recall()
         planned = plan(
             files,
             {file.path: disk.look(file.path) for file in files},
-            disk.missing_directories(file.path for file in files),
+            disk.missing_directories(needed),
             recorded or Manifest(),
             replaces=replaces,
         )
         if planned.mistakes:
             raise Invalid("\n".join(planned.mistakes))
         if not is_trial:
-            _carry_out(files, planned, recorded, disk, prove)
+            _carry_out(files, needed, planned, recorded, disk, prove)
     return [f"{path}: {_said(path, what)}" for path, what in planned.puttings.items()]
 
 
 def _carry_out(
     files: Sequence[File],
+    needed: Sequence[str],
     planned: Plan,
     recorded: Manifest | None,
     disk: Disk,
@@ -67,11 +72,12 @@ def _carry_out(
     for path in planned.during.files:
         disk.remove(temporary(path))  # of a killed install
     puts = [file for file in files if planned.puttings[file.path] in CHANGES]
-    if puts:
+    is_incomplete = recorded is not None and bool(disk.missing_directories(needed))
+    if puts or is_incomplete:
         with ExitStack() as undo:
             undo.callback(_as_before, recorded, planned, disk)
             disk.remember(planned.during)
-            for directory in disk.missing_directories(file.path for file in puts):
+            for directory in disk.missing_directories(needed):
                 disk.make_directory(directory)
             staged = [(file, disk.stage(file)) for file in puts]
             prove([path for file, path in staged if file.is_launcher])
@@ -81,7 +87,7 @@ def _carry_out(
             undo.pop_all()  # all that can be refused is done
         for file in puts:
             disk.put(file.path)
-    if puts or (recorded and planned.after != recorded):
+    if puts or is_incomplete or (recorded and planned.after != recorded):
         disk.remember(planned.after)
 
 

@@ -5,7 +5,7 @@ Edge: subprocess. That package is no part of this one, so it is run, not importe
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from datamodel.errors import Invalid
@@ -13,13 +13,13 @@ from datamodel.errors import Invalid
 _TIMEOUT_S = 60
 
 
-def text() -> str:
-    """The launcher with the OCICAT_ settings of this environment.
+def text(environment: Mapping[str, str]) -> str:
+    """The launcher with the OCICAT_ settings of *environment*.
 
     Raises:
         Invalid: a setting is wrong.
     """
-    return _run("--print")
+    return _run("--print", environment=environment)
 
 
 def prove(paths: Sequence[Path]) -> None:
@@ -32,10 +32,15 @@ def prove(paths: Sequence[Path]) -> None:
         _run("--prove", *map(str, paths))
 
 
-def _run(*arguments: str) -> str:
+def _run(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
     command = [sys.executable, "-I", "-m", "cni_plugin.install", *arguments]
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT_S, check=False
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_TIMEOUT_S,
+        check=False,
     )
     if done.returncode:
         raise Invalid(done.stderr.decode(errors="replace").strip())

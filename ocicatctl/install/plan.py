@@ -42,6 +42,7 @@ class Putting(Enum):
     REPLACED = auto()
     UNCHANGED = auto()
     KEPT = auto()
+    LEFT = auto()
 
 
 CHANGES = (Putting.INSTALLED, Putting.RENEWED, Putting.REPLACED)
@@ -92,12 +93,15 @@ def plan(
             after[file.path] = now
         elif entry:
             during[file.path] = entry
-            after[file.path] = entry if what is Putting.KEPT else now
+            after[file.path] = now if what is Putting.UNCHANGED else entry
     new = tuple(path for path in missing if path not in manifest.directories)
     directories = manifest.directories + new
     return Plan(
         puttings, tuple(mistakes), Manifest(during, directories), Manifest(after, directories)
     )
+
+
+_OVERWRITTEN = "was changed since it was installed; move it away, then call this again"
 
 
 def _putting(file: File, found: Found, entry: Entry | None, *, replaces: bool) -> Putting | str:
@@ -108,14 +112,14 @@ def _putting(file: File, found: Found, entry: Entry | None, *, replaces: bool) -
         return "is a directory; move it away"
     if (found.digest, found.mode) == (file.digest, file.mode):
         return Putting.UNCHANGED
+    if file.is_operators and not (entry and found.digest in entry.digests - {file.digest}):
+        return Putting.LEFT
     if entry and found.digest in entry.digests:
         return Putting.RENEWED
     if entry and found.is_original:
         return Putting.REPLACED  # goes on where it was killed
     if entry and _was_put(entry, found):
-        if file.is_launcher:
-            return "was changed since it was installed; move it away, then call this again"
-        return Putting.KEPT
+        return _OVERWRITTEN if file.is_launcher else Putting.KEPT
     beside = original(file.path)
     if not replaces:
         return f"is not ours; with --replace it is kept as {beside} until uninstall"

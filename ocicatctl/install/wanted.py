@@ -47,6 +47,7 @@ class File:
     content: bytes
     mode: int
     is_launcher: bool = False
+    is_operators: bool = False  # only a beginning: what is there already stays
 
     @property
     def digest(self) -> str:
@@ -67,6 +68,8 @@ class Directories:
     conf: str = "/etc/cni/net.d"
     networkmanager: str = "/etc/NetworkManager/conf.d"
     networkd: str = "/etc/systemd/network"
+    units: str = "/etc/systemd/system"
+    etc: str = "/etc/ocicat"
 
 
 def names(directory: str, recorded: Iterable[str], *, for_calico: bool) -> tuple[str, ...]:
@@ -76,11 +79,15 @@ def names(directory: str, recorded: Iterable[str], *, for_calico: bool) -> tuple
 
 
 def files(
-    directories: Directories, names: Sequence[str], launcher: str, configuration: str
+    directories: Directories,
+    names: Sequence[str],
+    launcher: str,
+    configuration: str | None,
+    units: Iterable[File] = (),
 ) -> tuple[File, ...]:
     """Every file, in the order in which they are put in place.
 
-    The configuration comes last: it makes the runtimes use the rest.
+    The configuration comes last: it makes the runtimes use the rest. ``None``: it stays as it is.
     """
 
     def path(directory: str, name: str) -> str:
@@ -94,6 +101,11 @@ def files(
         File(path(directories.networkmanager, "zz-ocicat.conf"), _NETWORK_MANAGER.encode(), 0o644),
         File(path(directories.networkd, "05-ocicat.network"), _NETWORKD.encode(), 0o644),
         File(path(directories.networkd, "05-ocicat.link"), _UDEV.encode(), 0o644),
+        *units,
         # 0600 as Calico's: templates may name secrets.
-        File(path(directories.conf, conflist.NAME), configuration.encode(), 0o600),
+        *(
+            File(path(directories.conf, conflist.NAME), text.encode(), 0o600)
+            for text in (configuration,)
+            if text is not None
+        ),
     )

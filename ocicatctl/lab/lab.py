@@ -16,12 +16,12 @@ from typing import Any
 
 from datamodel.errors import Invalid, OcicatError
 from datastore import keys
+from ocicatctl.install import conflist, templates
 from ocicatctl.lab import daemons, etcd, fabric, system
 from ocicatctl.lab.pods import LabPod, PodRecords, write_json
 from ocicatctl.lab.runtime import Container, Runtime
 from ocicatctl.lab.spec import GATEWAY, LabSpec, NodeSpec
 
-CONFLIST = Path(__file__).parents[2] / "deploy" / "10-ocicat.conflist"
 MESH_TIMEOUT_S = 60.0
 
 _POD_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,60}[a-z0-9])?")  # of Kubernetes: a DNS label
@@ -172,8 +172,8 @@ class Lab:
 
     def runtime(self, node: NodeSpec) -> Runtime:
         """The runtime of a node, with the conflist that is installed there."""
-        conflist = json.loads((node.directory / "net.d" / CONFLIST.name).read_text())
-        return Runtime(node.namespace, conflist, node.bin)
+        installed = json.loads((node.directory / "net.d" / conflist.NAME).read_text())
+        return Runtime(node.namespace, installed, node.bin)
 
     def container(self, node: NodeSpec, name: str) -> LabPod:
         """Make a pod's namespace and remember it; it is not on the network yet."""
@@ -228,10 +228,13 @@ def _check_host() -> None:
 def install(node: NodeSpec) -> None:
     """Install the launcher as an operator would; under Calico's name as well."""
     node.directory.mkdir(exist_ok=True)
-    if (node.directory / "net.d" / CONFLIST.name).exists():
+    installed = node.directory / "net.d" / conflist.NAME
+    if installed.exists():
         return
     names = ("ocicat", "calico", "ocicat-ipam", "calico-ipam")
     command = (sys.executable, "-m", "cni_plugin.install", node.bin, *names)
     system.run(*command, environment=node.environment)
-    (node.directory / "net.d").mkdir(exist_ok=True)
-    shutil.copy(CONFLIST, node.directory / "net.d")
+    document = json.loads(conflist.render(templates.configuration(), {}))
+    document["plugins"] = [p for p in document["plugins"] if (node.bin / p["type"]).exists()]
+    installed.parent.mkdir(exist_ok=True)
+    installed.write_text(json.dumps(document))

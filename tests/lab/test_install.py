@@ -11,7 +11,7 @@ from ocicatctl.lab.runtime import Runtime
 from tests.installation import snapshot
 
 OCICATCTL = (sys.executable, "-m", "ocicatctl")
-DIRECTORIES = ("bin", "conf", "networkmanager", "networkd", "state")
+DIRECTORIES = ("bin", "conf", "networkmanager", "networkd", "units", "etc", "state")
 CALICO = """{
   "name": "k8s-pod-network", "cniVersion": "0.3.1", "plugins": [{
     "type": "calico", "log_level": "__LOG_LEVEL__", "mtu": __CNI_MTU__,
@@ -30,7 +30,7 @@ def here(tmp_path):
 def install(here: Path, *more: str, before: str = "", **environment: str):
     """Install as root of this machine; *before* is a shell's line, in mounts that only it sees."""
     options = [f"--{name}-dir={here / name}" for name in DIRECTORIES]
-    command = [*OCICATCTL, "install", *options, *more]
+    command = [*OCICATCTL, "install", "--no-systemd", *options, *more]
     if before:
         script = f'{before}\n"$@"; status=$?; ls -A "$DIR"; exit $status'
         command = ["unshare", "--mount", "sh", "-ec", script, "sh", *command]

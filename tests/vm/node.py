@@ -22,7 +22,7 @@ POLL_S = 0.2
 
 # What the guests need of the checkout: the packages that run there, and what calls them.
 _CODE = (
-    *("bird_api", "cni_plugin", "datamodel", "datastore", "deploy", "ipam_api", "ipamd"),
+    *("bird_api", "cni_plugin", "datamodel", "datastore", "ipam_api", "ipamd"),
     *("kernel_api", "kube_api", "ocicatctl", "route_distributor", "tests/vm/inside.py"),
 )
 
