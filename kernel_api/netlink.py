@@ -268,20 +268,11 @@ class Announcements:
         protocol: int = socket.NETLINK_ROUTE,
         buffer: int = ANNOUNCEMENTS_BUFFER,
     ) -> None:
-        """Listen from now on; *buffer* is how many bytes may wait to be read.
-
-        Raises:
-            PermissionError: without CAP_NET_ADMIN.
-        """
+        """Listen from now on; *buffer* is how many bytes may wait to be read."""
         kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
         self._socket = socket.socket(socket.AF_NETLINK, kind, protocol)
         self._socket.bind((0, 0))
-        try:
-            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, buffer)
-        except PermissionError as error:
-            self._socket.close()
-            error.strerror = "only a process with CAP_NET_ADMIN may follow what it announces"
-            raise
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, buffer)
         for group in groups:
             self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
 

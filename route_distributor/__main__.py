@@ -54,7 +54,8 @@ def main() -> int:
         log.error("cannot start: %s", error)
         return 1
     except PermissionError as error:
-        log.error("cannot start: kernel: %s; run it as root, or give it that", error.strerror)
+        what_to_do = "run this as root, or give it CAP_NET_ADMIN"
+        log.error("cannot start: kernel: %s; %s", error.strerror, what_to_do)
         return 1
     return 0
 

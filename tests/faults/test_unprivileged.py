@@ -171,5 +171,8 @@ def test_the_route_distributor_says_which_capability_it_lacks():
     )
 
     assert done.returncode == 1
-    assert "cannot start: kernel: only a process with CAP_NET_ADMIN" in done.stderr
+    assert (
+        "cannot start: kernel: Operation not permitted; run this as root, or give it CAP_NET"
+        in done.stderr
+    )
     assert "Traceback" not in done.stderr
