@@ -24,7 +24,7 @@ from route_distributor.agent import Agent
 from route_distributor.bird.daemon import Bird
 from route_distributor.bird.desired import BirdConfig, NotYet, Settings, desired
 from route_distributor.bird.kernel_routes import KernelRoutes
-from route_distributor.bird.look import greet, look
+from route_distributor.bird.look import look
 from route_distributor.bird.part import BirdPart
 from route_distributor.config import Config, distributor_config
 from route_distributor.decoded import Decoded
@@ -142,20 +142,13 @@ def _meter(config: Config, mirror: Mirror) -> Iterator[Meter]:
     metrics = Metrics(
         (OverlayPart.name, BirdPart.name, NatPart.name), mirror, partial(look, config.bird_socket)
     )
-    is_loop_stuck = loop_check(asyncio.get_running_loop())
     started = time.monotonic()
-
-    def liveness() -> str:
-        if stuck := is_loop_stuck():
-            return stuck
-        greet(config.bird_socket)
-        return ""
 
     def readiness() -> str:
         seen = look(config.bird_socket, at_routes=False)
         return unreadiness(seen, time.monotonic() - started)
 
-    checks = {"/liveness": liveness, "/readiness": readiness}
+    checks = {"/liveness": loop_check(asyncio.get_running_loop()), "/readiness": readiness}
     server = WebServer("OCICAT_ROUTES_METRICS", config.metrics, metrics.registry, checks)
     try:
         yield metrics

@@ -17,16 +17,6 @@ TIMEOUT_S = 2.0  # for each answer; Prometheus waits 10 in all
 Look = Callable[[], Seen]
 
 
-def greet(socket: Path) -> None:
-    """Make sure that BIRD answers.
-
-    Raises:
-        Unavailable: it does not, in time.
-    """
-    with BirdControl(str(socket), TIMEOUT_S) as bird:
-        bird.command(SHOW_STATUS)
-
-
 def look(socket: Path, *, at_routes: bool = True) -> Seen:
     """Ask BIRD for its sessions and, if that is wanted, for how many routes they exchange.
 
