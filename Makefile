@@ -3,7 +3,7 @@ PY := .venv/bin/python
 CTL := .venv/bin/ocicatctl
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help setup demo test test-vm check bench-cni bench-ipam bench-routes proto golden lock map
+.PHONY: help setup demo test test-vm check bench-cni bench-ipam bench-routes proto golden topology lock map
 
 help:  ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -40,6 +40,9 @@ proto: setup  ## regenerate the gRPC code from proto/
 
 golden: setup  ## rewrite the expected BIRD files (review the diff like code)
 	@OCICAT_REWRITE_GOLDEN=1 $(PY) -m pytest -q tests/golden
+
+topology: setup  ## draw docs/topology.svg anew from a live lab (look at it)
+	@$(SUDO) $(PY) -m tools.topology
 
 lock: setup  ## renew requirements.lock from pyproject.toml
 	@tools/lock

@@ -27,6 +27,10 @@ _COMMANDS = {
         "ocicatctl.routes.command:routes",
         "Show where packets to blocks and addresses go, and what is wrong.",
     ),
+    "topology": (
+        "ocicatctl.topology.command:topology",
+        "Draw the cluster: nodes, blocks, BGP sessions, pools, tunnels.",
+    ),
     "install": (
         "ocicatctl.install.command:install",
         "Put launchers, conflist and drop-in files in place on this node.",
@@ -73,6 +77,7 @@ Examples:
   ocicatctl ipam show --show-blocks
   ocicatctl node status
   ocicatctl routes 10.233.88.0
+  ocicatctl topology -o svg > cluster.svg
   ocicatctl lab up --pods 2
 
 \b

@@ -8,8 +8,10 @@ import click
 from ocicatctl.lab import system
 from ocicatctl.lab.daemons import DAEMONS, established, running
 from ocicatctl.lab.lab import Lab
+from ocicatctl.lab.show import draw
 from ocicatctl.lab.spec import DEFAULT_NAME
 from ocicatctl.table import columns
+from ocicatctl.topology.outputs import output_option
 
 _NAME = click.option(
     "--name", default=DEFAULT_NAME, show_default=True, help="Labs of several names coexist."
@@ -108,6 +110,17 @@ def add_pod(name: str, node: str, pod: str) -> None:
 def del_pod(name: str, pod: str) -> None:
     """Take a pod off the network and remove it."""
     Lab(name).delete_pod(pod)
+
+
+@lab.command(epilog="\b\nExample:\n  ocicatctl lab topology -o svg > cluster.svg")
+@_NAME
+@output_option
+def topology(name: str, output: str) -> None:
+    """Draw the lab as ocicatctl topology does, with what the BIRD of every node says."""
+    drawn = draw(Lab(name), output)
+    click.echo(drawn.stdout, nl=False)
+    click.echo(drawn.stderr, nl=False, err=True)
+    sys.exit(drawn.returncode)
 
 
 @lab.command(epilog="\b\nExample:\n  ocicatctl lab down")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bird_api.control import BirdControl
-from bird_api.protocols import SHOW_PROTOCOLS, sessions
+from bird_api.protocols import SHOW_PROTOCOLS, Session, sessions
 from ocicatctl.lab import health, system
 from ocicatctl.lab.pidfile import PidFile
 from ocicatctl.lab.spec import NodeSpec
@@ -57,8 +57,13 @@ def running(node: NodeSpec) -> list[str]:
 
 def established(node: NodeSpec) -> int:
     """How many BGP sessions of a node are established, asked of its BIRD."""
+    return sum(session.is_established for session in bgp_sessions(node))
+
+
+def bgp_sessions(node: NodeSpec) -> list[Session]:
+    """The BGP sessions of a node, asked of its BIRD."""
     with BirdControl(node.environment["OCICAT_BIRD_SOCKET"]) as bird:
-        return sum(s.is_established for s in sessions(bird.command(SHOW_PROTOCOLS)))
+        return sessions(bird.command(SHOW_PROTOCOLS))
 
 
 def kernel_routes(node: NodeSpec) -> set[str]:

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from datastore import keys
 from ocicatctl.lab import etcd, system
+from ocicatctl.lab.daemons import bgp_sessions, running
 from ocicatctl.lab.lab import Lab
 from ocicatctl.lab.pods import LabPod
 from ocicatctl.lab.spec import NodeSpec
+from ocicatctl.node.command import as_json
 from ocicatctl.table import box, columns
 
 PING_TRIES = 3
@@ -34,6 +36,25 @@ def ctl(node: NodeSpec, *arguments: str) -> str:
         environment=node.environment,
     )
     return done.stdout.rstrip("\n")
+
+
+def draw(lab: Lab, output: str) -> system.Done:
+    """Run ``ocicatctl topology`` on the first node, with the sessions of all whose BIRD runs."""
+    directory = lab.spec.directory / "sessions"
+    directory.mkdir(exist_ok=True)
+    for node in lab.nodes:
+        file = directory / f"{node.name}.json"
+        file.unlink(missing_ok=True)
+        if "bird" in running(node):
+            file.write_text(as_json(bgp_sessions(node)))
+    first = lab.nodes[0]
+    return system.run(
+        sys.executable,
+        *("-m", "ocicatctl", "topology", "-o", output, "--sessions", directory),
+        namespace=first.namespace,
+        environment=first.environment,
+        check=False,
+    )
 
 
 def routes(node: NodeSpec) -> str:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from datamodel.errors import Unavailable
 
+Done = subprocess.CompletedProcess[str]
+
 NETNS = Path("/run/netns")
 END_TIMEOUT_S = 5.0
 POLL_S = 0.02
@@ -30,7 +32,7 @@ def run(
     environment: Mapping[str, str] | None = None,
     check: bool = True,
     timeout_s: float = 60,
-) -> subprocess.CompletedProcess[str]:
+) -> Done:
     """Run a command to its end, in a namespace if one is named, and catch what it prints.
 
     Raises:

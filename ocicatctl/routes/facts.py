@@ -171,14 +171,14 @@ class View:
             return ""
         mode, kind = encapsulation(pool)
         own, remote = self.nodes.get(self.node), self.nodes.get(destination.node or "")
-        is_near = own is not None and remote is not None and _is_near(own, remote, cidr.version)
-        if mode == "Never" or (mode == "CrossSubnet" and is_near):
+        near = own is not None and remote is not None and is_near(own, remote, cidr.version)
+        if mode == "Never" or (mode == "CrossSubnet" and near):
             return ""
         return TUNNELS.get((kind, cidr.version), "")
 
 
-def _is_near(own: Node, remote: Node, version: int) -> bool:
-    """Whether the other node's address is in this one's subnet."""
+def is_near(own: Node, remote: Node, version: int) -> bool:
+    """Whether the other node's address is in the first one's subnet."""
     here, there = own.address(version), remote.address(version)
     return here is not None and there is not None and there.ip in here.network
 

@@ -18,6 +18,7 @@ COMMANDS = [
     "ipam show",
     "node status",
     "routes",
+    "topology",
 ]
 
 
