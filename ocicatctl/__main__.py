@@ -31,6 +31,10 @@ _COMMANDS = {
         "ocicatctl.topology.command:topology",
         "Draw the cluster: nodes, blocks, BGP sessions, pools, tunnels.",
     ),
+    "doctor": (
+        "ocicatctl.doctor.command:doctor",
+        "Check this node for what is known to go wrong, and say what mends it.",
+    ),
     "install": (
         "ocicatctl.install.command:install",
         "Put launchers, conflist and drop-in files in place on this node.",

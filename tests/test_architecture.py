@@ -37,7 +37,7 @@ EDGES = {
         "ocicatctl/lab/health.py",
     },
     "grpc_health": {"ipamd/__main__.py", "ocicatctl/lab/health.py"},
-    "ctypes": {"cni_plugin/netns.py"},
+    "ctypes": {"cni_plugin/netns.py", "ocicatctl/doctor/look_host.py"},
     "fcntl": {
         "cni_plugin/log_file.py",
         "cni_plugin/netns.py",
@@ -48,6 +48,7 @@ EDGES = {
     },
     "subprocess": {
         "cni_plugin/install.py",
+        "ocicatctl/doctor/programs.py",
         "ocicatctl/install/launcher.py",
         "ocicatctl/install/live.py",
         "ocicatctl/install/systemd.py",
@@ -63,6 +64,7 @@ EDGES = {
         "ipamd/interfaces.py",
         "kube_api/connection.py",
         "kube_api/watch.py",
+        "ocicatctl/doctor/cni_socket.py",
         "ocicatctl/lab/health.py",
         "route_distributor/__main__.py",
         "health_api/web.py",
@@ -74,6 +76,7 @@ EDGES = {
         "cni_plugin/reporter.py",
         "cni_plugin/server.py",
         "health_api/web.py",
+        "ocicatctl/doctor/looking.py",
     },
     "random": {"datastore/etcd_session.py", "datastore/store.py"},
     "prometheus_client": {
@@ -84,8 +87,8 @@ EDGES = {
         "health_api/web.py",
     },
     "wsgiref": {"health_api/web.py"},
-    "http": {"kube_api/client.py", "kube_api/watch.py"},
-    "ssl": {"kube_api/client.py", "kube_api/connection.py"},
+    "http": {"kube_api/client.py", "kube_api/watch.py", "ocicatctl/doctor/tls.py"},
+    "ssl": {"kube_api/client.py", "kube_api/connection.py", "ocicatctl/doctor/tls.py"},
 }
 
 # "A place to look twice, not a wall": why a file may be longer than the rest.
