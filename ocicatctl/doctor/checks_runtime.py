@@ -10,6 +10,7 @@ from typing import Any
 from ocicatctl.doctor.facts import BinDir, ConfFile, Facts, Installation, Launcher, Runtimes
 from ocicatctl.doctor.finding import Finding, Fine, Unknown, Wrong
 from ocicatctl.doctor.runtime_config import Runtime
+from ocicatctl.doctor.settings import ENVIRONMENT_FILE
 from ocicatctl.install.plan import Removing, removing
 from ocicatctl.install.wanted import CALICO_LAUNCHERS, LAUNCHERS
 
@@ -224,7 +225,7 @@ def installation(facts: Facts) -> Iterator[Finding]:
         what = "is not there" if not found.exists else "was changed since"
         if len(entry.digests) > 1:
             what = "may be of an older version: an install was interrupted"
-        elif found.exists and removing(entry, found) is not Removing.KEPT:
+        elif found.exists and (removing(entry, found) is not Removing.KEPT or _is_editable(path)):
             continue
         damaged = True
         name = path.rpartition("/")[2]
@@ -239,6 +240,11 @@ def installation(facts: Facts) -> Iterator[Finding]:
         )
     if not damaged:
         yield Fine(f"{len(seen.manifest.files)} files are as ocicatctl install has left them")
+
+
+def _is_editable(path: str) -> bool:
+    """Whether it is the operator's from the moment that it is there."""
+    return path.endswith(ENVIRONMENT_FILE.rpartition("/")[2])
 
 
 # ---- configurations ----------------------------------------------------------------------------

@@ -4,7 +4,6 @@ Edge: the command line, the environment. ``looks.py`` looks, ``registry.py`` jud
 tells. Nothing is changed.
 """
 
-import logging
 import os
 import platform
 from pathlib import Path
@@ -88,7 +87,6 @@ def doctor(
     if is_list:
         click.echo(list_text(CHECKS), nl=False)
         return
-    logging.disable()  # gRPC's own words about what the findings say
     settings = read_settings(_environment(root), platform.node(), root, **directories)
     checks = [check for check in CHECKS if not names or check.name in names]
     checked = run(checks, look(settings, LOOKS))
