@@ -45,7 +45,7 @@ _COMMANDS = {
     ),
     "upgrade": (
         "ocicatctl.upgrade.command:upgrade",
-        "Take over the addresses of another plugin's pods.",
+        "Upgrade this node; or take over the addresses of another plugin's pods.",
     ),
     "lab": ("ocicatctl.lab.cli:lab", "Run a whole cluster on this machine, in namespaces."),
 }

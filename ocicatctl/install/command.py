@@ -11,11 +11,13 @@ from typing import TypeVar
 import click
 
 from datamodel.errors import Invalid
-from ocicatctl.install import conflist, launcher, preparing, templates
+from ocicatctl.install import conflist, launcher, preparing, systemd, templates
+from ocicatctl.install.daemons import SystemdDaemons
 from ocicatctl.install.disk import Disk, errors
 from ocicatctl.install.install import install as put_in_place
 from ocicatctl.install.remove import remove
-from ocicatctl.install.wanted import Directories, files, names
+from ocicatctl.install.renew import renew
+from ocicatctl.install.wanted import Directories, directories, files, names
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
@@ -182,6 +184,28 @@ def uninstall(state: str, root: Path, is_trial: bool, with_pods: bool, purges: b
         is_trial=is_trial,
     )
     _say(said, is_trial=is_trial)
+
+
+def upgrade_node(state: str, *, is_trial: bool) -> None:
+    """Put the files of this version in place on this node, and restart its daemons with them.
+
+    Raises:
+        Invalid: nothing is installed, or it cannot be done; nothing has changed.
+        Unavailable: a daemon does not serve with them; the former version is back.
+    """
+    disk = Disk(Path("/"), state)
+    recorded = disk.recall()
+    if recorded is None:
+        raise Invalid("nothing is installed here; ocicatctl install does that")
+    where = directories(recorded.files)
+    with_units = preparing.has_units(recorded, where)
+    settings = preparing.environment(disk, where, with_units=with_units)
+    called = names(where.bin, recorded.files, for_calico=False)
+    units = preparing.units(disk, where) if with_units else ()
+    daemons = SystemdDaemons(settings) if systemd.is_running() else None
+    script = preparing.script(disk, settings)
+    wanted = files(where, called, script, None, units)
+    _say(renew(disk, wanted, launcher.prove, daemons, is_trial=is_trial), is_trial=is_trial)
 
 
 def _template(path: Path | None) -> str:

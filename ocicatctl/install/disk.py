@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from datamodel.errors import Invalid, Unavailable
@@ -83,6 +84,15 @@ class Disk:
                 has_original=kept is not None,
                 is_original=kept is not None and os.path.samestat(status, kept),
             )
+
+    def read(self, file: File) -> File | None:
+        """What is in the place of a file, as one that can be put there again."""
+        here = self.at(file.path)
+        with errors(here):
+            status = _status(here)
+            if status is None or not stat.S_ISREG(status.st_mode):
+                return None
+            return replace(file, content=here.read_bytes(), mode=stat.S_IMODE(status.st_mode))
 
     def missing_directories(self, paths: Iterable[str]) -> list[str]:
         """Which directories are not there that files and record need, outer ones first."""

@@ -26,9 +26,13 @@ def wants_units(
     """Whether units belong to it: as asked, as before, else if systemd runs this very node."""
     if asked is not None:
         return asked
-    target = str(PurePosixPath(where.units, templates.TARGET))
-    is_there = recorded is not None and target in recorded.files
+    is_there = recorded is not None and has_units(recorded, where)
     return is_there or (root.resolve() == Path("/") and systemd.is_running())
+
+
+def has_units(recorded: Manifest, where: Directories) -> bool:
+    """Whether units belong to what is installed."""
+    return str(PurePosixPath(where.units, templates.TARGET)) in recorded.files
 
 
 def environment(disk: Disk, where: Directories, *, with_units: bool) -> Mapping[str, str]:

@@ -72,6 +72,23 @@ class Directories:
     etc: str = "/etc/ocicat"
 
 
+# A file that is in a directory of each kind, whatever else is: by the record they are known again.
+_MARKS = {
+    LAUNCHERS[0]: "bin",
+    conflist.NAME: "conf",
+    "zz-ocicat.conf": "networkmanager",
+    "05-ocicat.network": "networkd",
+    "ocicat.target": "units",
+    "ocicat.env": "etc",
+}
+
+
+def directories(recorded: Iterable[str]) -> Directories:
+    """Where the files of an installation are, by their recorded paths."""
+    places = {PurePosixPath(path).name: str(PurePosixPath(path).parent) for path in recorded}
+    return Directories(**{kind: places[name] for name, kind in _MARKS.items() if name in places})
+
+
 def names(directory: str, recorded: Iterable[str], *, for_calico: bool) -> tuple[str, ...]:
     """What the launchers are called; Calico's names, once asked for, stay until uninstall."""
     paths = {str(PurePosixPath(directory, name)) for name in CALICO_LAUNCHERS}

@@ -1,6 +1,6 @@
-"""``ocicatctl upgrade``: take over the addresses of live pods that another plugin has wired.
+"""``ocicatctl upgrade``: this node to this version; or the addresses of another plugin's live pods.
 
-Edge: the command line. The story is ``takeover.py``.
+Edge: the command line. The stories are ``ocicatctl/install/renew.py`` and ``takeover.py``.
 """
 
 from pathlib import Path
@@ -20,13 +20,39 @@ def _network(text: str) -> str:
 
 
 @click.group(
+    invoke_without_command=True,
     epilog="""\b
 Examples:
+  /opt/ocicat/0.2.0/bin/ocicatctl upgrade --dry-run
+  /opt/ocicat/0.2.0/bin/ocicatctl upgrade
   ocicatctl upgrade host-local --network=pods --conf=/etc/cni/net.d/10-old.conflist --dry-run
-"""
+
+\b
+Exit status: 0 done, 1 not done and the former version as before, 2 wrong usage.
+""",
 )
-def upgrade() -> None:
-    """Take over the addresses of another plugin's live pods."""
+@click.option(
+    "--state-dir",
+    "state",
+    metavar="DIR",
+    default="/var/lib/ocicat",
+    show_default=True,
+    help="Where it is recorded what is ours.",
+)
+@click.option("--dry-run", "is_trial", is_flag=True, help="Only say what would be done.")
+@click.pass_context
+def upgrade(context: click.Context, state: str, is_trial: bool) -> None:
+    """Upgrade this node to the version of this ocicatctl; or take over another plugin's pods.
+
+    Without a command: launchers, drop-ins and units that have changed are put in place, then
+    daemons are restarted one after the other, each as soon as the one before serves. BIRD is only
+    if its unit has changed. If a daemon does not serve any more the former version is put back.
+    No ADD or DEL fails and no packet is lost meanwhile. The network configuration stays as it is.
+    """
+    if context.invoked_subcommand is None:
+        from ocicatctl.install.command import upgrade_node  # imports more than a --help needs
+
+        upgrade_node(state, is_trial=is_trial)
 
 
 @upgrade.command(
