@@ -7,7 +7,9 @@ import pytest
 
 from ocicatctl.lab import daemons, etcd, show, system
 from ocicatctl.lab.daemons import DAEMONS, established
+from ocicatctl.lab.pidfile import PidFile
 from ocicatctl.lab.runtime import PluginError
+from tests.lab.load import WORKERS, load
 from tests.ping import PingStream
 
 
@@ -30,6 +32,36 @@ def test_killing_a_daemon_drops_no_packet_and_the_next_call_works(lab, daemon):
     assert received == sent
     assert answer is not None
     system.wait_until(lambda: established(first) == 2, "sessions", 30)
+
+
+def restart(node, daemon):
+    """What systemd does on a restart: end it, wait for that, start it."""
+    pid = PidFile(node.directory, daemon).read()
+    if daemon == "bird":
+        system.run("birdc", "-s", node.environment["OCICAT_BIRD_SOCKET"], "graceful", "restart")
+    else:
+        daemons.kill(node, daemon, signal.SIGTERM)
+    system.wait_until(lambda: not system.is_alive(pid), f"{daemon}'s end", 30)
+    daemons.start(node, daemon)
+
+
+def test_an_upgrade_of_every_daemon_fails_no_call_and_drops_no_packet(lab, node):
+    near, far = lab.add_pod(node, "near"), lab.add_pod(lab.nodes[1], "far")
+    with (
+        PingStream(near.namespace, far.address) as there,
+        PingStream(far.namespace, near.address) as back,
+    ):
+        with load(lab, node) as answers:
+            for daemon in DAEMONS:
+                restart(node, daemon)
+                after = len(answers) + 2 * WORKERS  # each worker has begun meanwhile, and ended
+                system.wait_until(lambda after=after: len(answers) >= after, "calls", 30)
+
+        lost = [sent - received for sent, received in (there.stop(), back.stop())]
+
+    assert [answer for answer in answers if answer.status] == []
+    assert lost == [0, 0]
+    system.wait_until(lambda: established(node) == 2, "sessions", 30)
 
 
 def test_without_the_server_the_launcher_serves_by_itself(lab, node):

@@ -15,6 +15,7 @@ import pytest
 from ocicatctl.lab import daemons, show, system
 from ocicatctl.lab.pidfile import PidFile
 from tests.lab.call import CONF, Call
+from tests.lab.load import WORKERS, load
 
 SOON_S = 1.0  # within which a killed ADD is taken back
 
@@ -149,30 +150,10 @@ def restart(node):
 
 @pytest.mark.parametrize("replacement", [upgrade, restart])
 def test_no_call_fails_while_the_server_is_replaced(lab, node, replacement):
-    spaces = [lab.spec.pod_namespace(f"load-{i}") for i in range(3)]
-    stop = threading.Event()
+    with load(lab, node) as answers:
+        for _ in range(2):
+            replacement(node)
 
-    def load(i):
-        call = Call(node, netns=str(system.NETNS / spaces[i]), container_id=f"load{i}")
-        answers = []
-        while not stop.is_set():
-            answers += [replace(call, command=command).run() for command in ("ADD", "DEL")]
-        return answers
-
-    for space in spaces:
-        system.add_namespace(space)
-    try:
-        with ThreadPoolExecutor(len(spaces)) as threads:
-            loads = [threads.submit(load, i) for i in range(len(spaces))]
-            try:
-                for _ in range(2):
-                    replacement(node)
-            finally:
-                stop.set()
-            answers = [answer for done in loads for answer in done.result()]
-    finally:
-        system.remove_namespaces(spaces)
-
-    assert len(answers) > 2 * len(spaces)
+    assert len(answers) > 2 * WORKERS
     assert [answer for answer in answers if answer.status] == []
     assert show.leftovers(lab).found == ()
