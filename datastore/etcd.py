@@ -77,7 +77,7 @@ class EtcdStore:
         while True:
             some, intervals = intervals[:MAX_OPERATIONS], intervals[MAX_OPERATIONS:]
             operations = [_range_op(i, keys_only, revision, limit) for i in some]
-            response = await self._session.txn(pb.TxnRequest(success=operations))
+            response = await self._transact(pb.TxnRequest(success=operations))
             entries |= {entry.key: entry for entry in _entries(response)}
             revision = revision or response.header.revision
             for (_, end), part in zip(some, response.responses, strict=False):
@@ -94,7 +94,7 @@ class EtcdStore:
         own first attempt: the caller decides again and finds its work done. A change that expects
         nothing puts and deletes the same once more.
         """
-        response = await self._session.txn(_txn(change))
+        response = await self._transact(_txn(change))
         revision = response.header.revision
         if response.succeeded:
             return Committed(revision)
@@ -120,6 +120,25 @@ class EtcdStore:
                     delivered[response.watch_id] = last = revision
                     yield Events(revision, dict(_change(event) for event in events))
 
+    async def grant(self, ttl_s: int) -> int:
+        """Make a lease; a call that had no answer at first may leave another one behind."""
+        request = pb.LeaseGrantRequest(TTL=ttl_s)
+        return (await self._session.call(lambda c: c.grant, request)).ID
+
+    async def keep_alive(self, lease: int) -> bool:
+        """Have the lease begin anew; tell whether it was still there."""
+        request = pb.LeaseKeepAliveRequest(ID=lease)
+        return (await self._session.call(lambda c: c.keep_alive, request, is_ordered=False)).TTL > 0
+
+    async def kept_alive_s(self, lease: int) -> float | None:
+        """How many seconds ago the lease began or was kept alive; None: it is no more."""
+        request = pb.LeaseTimeToLiveRequest(ID=lease)
+        answer = await self._session.call(lambda c: c.time_to_live, request, is_ordered=False)
+        return None if answer.TTL < 0 else max(0, answer.grantedTTL - answer.TTL)
+
+    async def _transact(self, request: pb.TxnRequest) -> pb.TxnResponse:
+        return await self._session.call(lambda c: c.txn, request)
+
     async def close(self) -> None:
         """Close every channel; whatever is in flight is cancelled."""
         await self._session.close()
@@ -142,6 +161,8 @@ def _txn(change: Change) -> pb.TxnRequest:
     for text, value in change.put.items():
         put = txn.success.add().request_put
         put.key, put.value = _bytes(text), value
+        if change.lease:
+            put.lease = change.lease
     for text in sorted(change.delete):
         txn.success.add().request_delete_range.key = _bytes(text)
     return txn

@@ -13,7 +13,7 @@ import grpc.aio
 from datamodel.errors import Invalid
 from datastore import etcd_pb2 as pb
 from datastore.config import EtcdConfig
-from datastore.etcd_pb2_grpc import AuthStub, KVStub, WatchStub
+from datastore.etcd_pb2_grpc import AuthStub, KVStub, LeaseStub, WatchStub
 
 WatchCall = grpc.aio.StreamStreamCall["pb.WatchRequest", "pb.WatchResponse"]
 
@@ -31,6 +31,13 @@ class Connection:
     txn: grpc.aio.UnaryUnaryMultiCallable[pb.TxnRequest, pb.TxnResponse]
     watch: grpc.aio.StreamStreamMultiCallable[pb.WatchRequest, pb.WatchResponse]
     authenticate: grpc.aio.UnaryUnaryMultiCallable[pb.AuthenticateRequest, pb.AuthenticateResponse]
+    grant: grpc.aio.UnaryUnaryMultiCallable[pb.LeaseGrantRequest, pb.LeaseGrantResponse]
+    keep_alive: grpc.aio.UnaryUnaryMultiCallable[
+        pb.LeaseKeepAliveRequest, pb.LeaseKeepAliveResponse
+    ]
+    time_to_live: grpc.aio.UnaryUnaryMultiCallable[
+        pb.LeaseTimeToLiveRequest, pb.LeaseTimeToLiveResponse
+    ]
 
     async def close(self) -> None:
         """Close the channel and cancel what is in flight."""
@@ -52,6 +59,7 @@ def connect(config: EtcdConfig, endpoint: str, keepalive_s: float) -> Connection
         channel = grpc.aio.secure_channel(target, credentials, options)
     else:
         channel = grpc.aio.insecure_channel(target, options)
+    lease = LeaseStub(channel)
     return Connection(
         endpoint=endpoint,
         channel=channel,
@@ -60,6 +68,9 @@ def connect(config: EtcdConfig, endpoint: str, keepalive_s: float) -> Connection
         txn=KVStub(channel).Txn,
         watch=WatchStub(channel).Watch,
         authenticate=AuthStub(channel).Authenticate,
+        grant=lease.LeaseGrant,
+        keep_alive=lease.LeaseKeepAlive,
+        time_to_live=lease.LeaseTimeToLive,
     )
 
 
@@ -135,7 +146,7 @@ _REMEDIES = {
     "invalid user ID or password": "check ETCD_USERNAME and ETCD_PASSWORD",
     "user name is empty": "it wants a user: set ETCD_USERNAME and ETCD_PASSWORD",
     "invalid auth token": "it wants a user: set ETCD_USERNAME and ETCD_PASSWORD",
-    "permission denied": "grant the user read and write below /calico/",
+    "permission denied": "grant the user what docs/etcd-access.md grants it",
     "too large": "raise etcd's --max-request-bytes",
     "CLIENT: Received message larger": "remove what is not used, see calicoctl ipam check",
     "larger than max": "raise etcd's --max-request-bytes",

@@ -5,8 +5,9 @@ Edge: gRPC. Only ``etcd.py`` calls it; that one knows what is asked, this one ho
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
@@ -27,6 +28,9 @@ from datastore.etcd_channel import (
 )
 from datastore.lineage import Header, Lineage
 from datastore.store import Doubt
+
+T = TypeVar("T")
+Method = Callable[[Connection], grpc.aio.UnaryUnaryMultiCallable[Any, T]]
 
 # A pause before the next attempt, so that a cluster that elects a leader is not run down.
 _FIRST_PAUSE_S = 0.03
@@ -60,8 +64,15 @@ class Session:
         """The endpoint that the next attempt goes to."""
         return self._config.endpoints[self._current]
 
-    async def txn(self, request: pb.TxnRequest) -> pb.TxnResponse:
+    async def call(self, method: Method[T], request: object, *, is_ordered: bool = True) -> T:
         """Send *request* until an endpoint answers it; it may have been carried out twice.
+
+        Args:
+            method: the call to make, of a connection.
+            request: what it takes.
+            is_ordered: whether the answer is as new as every answer before it, and so tells
+                whether the store is the same. A member answers some calls by itself, however far
+                it lags behind.
 
         Raises:
             Unavailable: no endpoint answered before the deadline.
@@ -78,17 +89,19 @@ class Session:
             sent = self.lineage
             try:
                 self._answered.clear()
-                response = await self._send(connection, request, min(left_s, self._attempt_s))
+                response = await self._send(
+                    connection, method(connection), request, min(left_s, self._attempt_s)
+                )
             except grpc.aio.AioRpcError as error:
                 if is_refusal(error, has_user=self._config.username is not None):
                     raise Invalid(refusal(connection.endpoint, error)) from error
                 failures[connection.endpoint], cause = reason(error), error
             else:
-                header = _header(response.header)
+                header = _header(response.header)  # type: ignore[attr-defined]
                 # When the rotation comes round to a member with an old term, nobody has a newer
                 # one: it is the store that is older. Else a restored one would be shunned for ever.
-                if not sent.is_stale(header) or connection.endpoint in stale:
-                    self._learn(header, sent)
+                if not is_ordered or not sent.is_stale(header) or connection.endpoint in stale:
+                    self._learn(header, sent if is_ordered else None)
                     return response
                 stale.add(connection.endpoint)
                 failures[connection.endpoint] = f"raft term {header.term} is older than {sent.term}"
@@ -166,13 +179,17 @@ class Session:
             del self._connections[connection.endpoint]
 
     async def _send(
-        self, connection: Connection, request: pb.TxnRequest, timeout_s: float
-    ) -> pb.TxnResponse:
+        self,
+        connection: Connection,
+        method: grpc.aio.UnaryUnaryMultiCallable[Any, T],
+        request: object,
+        timeout_s: float,
+    ) -> T:
         clock = asyncio.get_running_loop().time
         end = clock() + timeout_s  # for all calls of this attempt together
         token = await self._authenticated(connection, timeout_s)
         try:
-            return await connection.txn(request, timeout=end - clock(), metadata=metadata(token))
+            return await method(request, timeout=end - clock(), metadata=metadata(token))
         except grpc.aio.AioRpcError as error:
             if self._config.username is None or not is_old_token(error):
                 raise
@@ -180,7 +197,7 @@ class Session:
         if self._token == token:
             self._token = None
         token = await self._authenticated(connection, end - clock())
-        return await connection.txn(request, timeout=end - clock(), metadata=metadata(token))
+        return await method(request, timeout=end - clock(), metadata=metadata(token))
 
     async def _authenticated(self, connection: Connection, timeout_s: float) -> str | None:
         """Return a token, if we are to be somebody.
@@ -203,8 +220,8 @@ class Session:
             self._token = response.token
         return self._token
 
-    def _learn(self, header: Header, sent: Lineage) -> None:
-        if sent.epoch != self.lineage.epoch:
+    def _learn(self, header: Header, sent: Lineage | None) -> None:
+        if sent is None or sent.epoch != self.lineage.epoch:
             return  # the change was noticed meanwhile; the answer may be of either store
         # The first calls set out before any cluster was known; one of them may be back already.
         if not sent.cluster_id:

@@ -1,7 +1,7 @@
 """Every key in etcd, spelled here and nowhere else. docs/datastore.md shows each with an example.
 
-Pure: no I/O. The layout is Calico's for etcd v3. A string that ends in "/" is a prefix and stands
-for every key below it; no key ends so.
+Pure: no I/O. The layout is Calico's for etcd v3; what Calico does not know is below "/ocicat/". A
+string that ends in "/" is a prefix and stands for every key below it; no key ends so.
 """
 
 import ipaddress
@@ -29,6 +29,8 @@ FELIX_CONFIGURATIONS = f"{RESOURCES}felixconfigurations/"
 HOST_ENDPOINTS = f"{RESOURCES}hostendpoints/"
 KUBE_CONTROLLERS_CONFIGURATION = f"{RESOURCES}kubecontrollersconfigurations/default"
 CLUSTER_INFORMATION = f"{RESOURCES}clusterinformations/default"
+
+CLAIMS = "/ocicat/claims/"  # which machine runs under a node's name, for as long as it does
 
 
 @lru_cache(maxsize=16_384)
@@ -65,6 +67,11 @@ def pool(name: str) -> str:
 def node(name: str) -> str:
     """The key of a Node."""
     return f"{NODES}{name}"
+
+
+def claim(name: str) -> str:
+    """The key that says which machine runs under a node's name."""
+    return f"{CLAIMS}{name}"
 
 
 def endpoint(namespace: str, name: str) -> str:

@@ -5,6 +5,7 @@ No I/O. It passes the same contract tests as ``etcd.py``; made for tests and tri
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
+from dataclasses import dataclass, field
 
 from datamodel.errors import Invalid, Unavailable
 from datastore.store import (
@@ -20,6 +21,13 @@ from datastore.store import (
 )
 
 
+@dataclass(slots=True)
+class _Lease:
+    ttl_s: int
+    end: asyncio.TimerHandle | None = None  # None: it has ended
+    keys: set[str] = field(default_factory=set)
+
+
 class MemoryStore:
     """A store that is gone with its process; the faults of a real one happen when asked for."""
 
@@ -29,6 +37,7 @@ class MemoryStore:
         self._entries: dict[str, Entry] = {}
         self._history: list[Events] = []
         self._grown = asyncio.Event()  # set, and replaced, when there is more to watch
+        self._leases: dict[int, _Lease] = {}
         self._failing: list[bool] = []  # of the next commits: whether they take place all the same
 
     async def read(self, *ranges: str, keys_only: bool = False) -> Snapshot:
@@ -47,6 +56,8 @@ class MemoryStore:
         _check_size(change.operations)
         if twice := sorted(change.put.keys() & change.delete):
             raise Invalid(f"memory store: {', '.join(twice)}: put and deleted in one change")
+        if change.lease and self._leases[change.lease].end is None:
+            raise Invalid(f"memory store: lease {change.lease} is no more")
         if self._failing:
             if self._failing.pop(0):
                 self._commit(change)
@@ -78,6 +89,30 @@ class MemoryStore:
                 raise Doubt("memory store: watch ended, as it was told")
             await self._grown.wait()
 
+    async def grant(self, ttl_s: int) -> int:
+        """Make a lease."""
+        await asyncio.sleep(0)
+        lease = len(self._leases) + 1
+        self._leases[lease] = _Lease(ttl_s)
+        self._begin(lease)
+        return lease
+
+    async def keep_alive(self, lease: int) -> bool:
+        """Have the lease begin anew; tell whether it was still there."""
+        await asyncio.sleep(0)
+        is_there = lease in self._leases and self._leases[lease].end is not None
+        if is_there:
+            self._begin(lease)
+        return is_there
+
+    async def kept_alive_s(self, lease: int) -> float | None:
+        """How many seconds ago the lease began or was kept alive; None: it is no more."""
+        await asyncio.sleep(0)
+        found = self._leases.get(lease)
+        if found is None or found.end is None:
+            return None
+        return found.ttl_s - (found.end.when() - asyncio.get_running_loop().time())
+
     async def close(self) -> None:
         """There is nothing to let go of."""
 
@@ -98,7 +133,21 @@ class MemoryStore:
             self._apply(events)
         self.revision = revision
         self.epoch += 1
+        for number, lease in self._leases.items():  # as in etcd after a change of leader
+            if lease.keys & self._entries.keys():
+                self._begin(number)
         self._wake()
+
+    def _begin(self, number: int) -> None:
+        lease = self._leases[number]
+        if lease.end:
+            lease.end.cancel()
+        lease.end = asyncio.get_running_loop().call_later(lease.ttl_s, self._end, number)
+
+    def _end(self, number: int) -> None:
+        lease = self._leases[number]
+        lease.end = None
+        self._commit(Change(delete=frozenset(lease.keys)))
 
     def _commit(self, change: Change) -> Committed | Rejected:
         if not all(self._is_so(text, revision) for text, revision in change.expect.items()):
@@ -113,6 +162,10 @@ class MemoryStore:
         entries: dict[str, Entry | None] = dict.fromkeys(sorted(deleted))
         entries |= {key: Entry(key, value, self.revision) for key, value in change.put.items()}
         events = Events(self.revision, entries)
+        for number, lease in self._leases.items():
+            lease.keys -= entries.keys()
+            if number == change.lease:
+                lease.keys |= change.put.keys()
         self._history.append(events)
         self._apply(events)
         self._wake()

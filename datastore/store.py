@@ -54,6 +54,7 @@ class Change:
     expect: Mapping[str, int] = field(default_factory=dict)
     put: Mapping[str, bytes] = field(default_factory=dict)
     delete: frozenset[str] = frozenset()
+    lease: int = 0  # what is put goes when this lease ends; 0: it stays
 
     @property
     def operations(self) -> int:
@@ -119,6 +120,24 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Let go of connections."""
+
+
+class Leases(Protocol):
+    """What keeps keys for as long as somebody says that it is still there: ``Change.lease``.
+
+    Raises:
+        Unavailable: no answer before the deadline.
+        Invalid: the store refuses us.
+    """
+
+    async def grant(self, ttl_s: int) -> int:
+        """Make a lease that ends *ttl_s* seconds after it was last kept alive; return its id."""
+
+    async def keep_alive(self, lease: int) -> bool:
+        """Have the lease begin anew; tell whether it was still there."""
+
+    async def kept_alive_s(self, lease: int) -> float | None:
+        """How many seconds ago the lease began or was kept alive; None: it is no more."""
 
 
 def disjoint(ranges: Collection[str]) -> frozenset[str]:

@@ -209,6 +209,8 @@ class EtcdProxy:
             work.cancel()
             call.cancel()
         if call.done() and (code := await call.code()) is not grpc.StatusCode.CANCELLED:
+            if code is grpc.StatusCode.OK:
+                return
             await context.abort(code, await call.details() or "")
         await context.abort(grpc.StatusCode.UNAVAILABLE, "cut by the test")
 

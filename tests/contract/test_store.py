@@ -344,3 +344,40 @@ async def test_many_watches_follow_one_store(store):
     told = await asyncio.gather(*watching)
 
     assert all(events == told[0] for events in told)
+
+
+# ---- leases ------------------------------------------------------------------------------------
+
+
+async def test_what_is_put_with_a_lease_is_there_as_long_as_the_lease_is_kept_alive(store):
+    ended, kept = await store.grant(1), await store.grant(1)
+    await store.commit(Change(put={"/a/b": b"x"}, lease=ended))
+    revision = (await store.commit(Change(put={"/c": b"x"}, lease=kept))).revision
+    gone = asyncio.create_task(collect(store, {"/a/", "/c"}, revision, 1))
+    while not gone.done():
+        assert await store.keep_alive(kept)
+        await asyncio.wait({gone}, timeout=0.2)
+
+    assert gone.result()[0].entries == {"/a/b": None}
+    assert set((await store.read("/")).entries) == {"/c"}
+    assert not await store.keep_alive(ended)
+    assert await store.kept_alive_s(ended) is None
+    assert await store.kept_alive_s(kept) <= 1
+
+
+async def test_what_is_put_again_or_not_at_all_has_nothing_to_do_with_the_lease(store):
+    lease = await store.grant(1)
+    await store.commit(Change(put={"/a": b"x", "/b": b"x"}, lease=lease))
+    revision = await put(store, a="y")
+    rejected = await store.commit(Change({"/a": 0}, {"/a": b"z", "/c": b"z"}, lease=lease))
+
+    gone = await collect(store, {"/a", "/b", "/c"}, revision, 1)
+
+    assert isinstance(rejected, Rejected)
+    assert gone[0].entries == {"/b": None}
+    assert set((await store.read("/")).entries) == {"/a"}
+
+
+async def test_a_lease_that_is_no_more_keeps_nothing(store):
+    assert not await store.keep_alive(12345)
+    assert await store.kept_alive_s(12345) is None
