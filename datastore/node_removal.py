@@ -15,6 +15,7 @@ from datamodel.block import Address
 from datamodel.errors import Invalid
 from datamodel.pool import Network
 from datastore import codec, keys
+from datastore.codec_claim import decode_claim
 from datastore.departed import Alive, Departed, decide_block, decide_resources
 from datastore.known import Known
 from datastore.store import Change, Committed, Decision, Entry, Events, Snapshot, Store, settle
@@ -52,6 +53,7 @@ async def delete_node(
     """
     store = Trial(store) if is_trial else store
     known, done = Known(), Deleted(name, is_trial)
+    await _warn_of_ipamd(store, name, say)
     await _learn(store, known, keys.node(name), keys.IPAM_CONFIG)
     done.had_node = known[keys.node(name)] is not None
     await settle(store, known, partial(_decide_node, name, known))
@@ -121,6 +123,18 @@ class Trial:
     async def close(self) -> None:
         """Close the real one."""
         await self._store.close()
+
+
+async def _warn_of_ipamd(store: Store, name: str, say: Say) -> None:
+    """Say so if the node's ipamd runs, or has only just ended."""
+    key = keys.claim(name)
+    with contextlib.suppress(Invalid):  # whoever may not see it deletes as if it were not there
+        if entry := (await store.read(key)).entries.get(key):
+            machine = decode_claim(key, entry.value).machine
+            say(
+                f"node {name}: its ipamd runs, or did a moment ago ({machine}); stop that node, "
+                "else its pods lose their addresses to others"
+            )
 
 
 def _decide_node(name: str, known: Known) -> Decision[None]:

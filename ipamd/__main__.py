@@ -13,14 +13,16 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from datamodel.claim import Machine
 from datamodel.errors import Exhausted, OcicatError
 from datastore.etcd import EtcdStore
-from datastore.mirror import Mirror
 from ipam_api import ipam_pb2, ipam_pb2_grpc
 from ipamd.allocator import Allocator
+from ipamd.claim import TTL_S, NameClaim
 from ipamd.config import Config, read_config
 from ipamd.daemon import Daemon
 from ipamd.interfaces import detector
+from ipamd.machine import this_machine
 from ipamd.metrics_state import show
 from ipamd.registration import Registration
 from ipamd.request import Prepare
@@ -41,14 +43,22 @@ def main() -> None:
         sys.exit(f"ipamd: {error}")
     logging.basicConfig(level=config.log_level, format="%(levelname)s %(name)s %(message)s")
     try:
-        asyncio.run(serve(config))
+        asyncio.run(serve(config, this_machine()))
     except OcicatError as error:
         sys.exit(f"ipamd: {error}")
 
 
-async def serve(config: Config) -> None:
-    """Serve the socket at once; allocate when the node is registered and its blocks are loaded."""
-    daemon = Daemon.of(config, EtcdStore(config.etcd))
+async def serve(config: Config, machine: Machine, ttl_s: int = TTL_S) -> None:
+    """Serve the socket at once; allocate when the name is this machine's, the node is registered
+    and its blocks are loaded.
+
+    Args:
+        config: the settings.
+        machine: who we are.
+        ttl_s: how long a machine that says nothing more keeps the name.
+    """
+    store = EtcdStore(config.etcd)
+    daemon = Daemon.of(config, store, NameClaim(store, store, config.node, machine, ttl_s))
     if config.metrics_address:
         show(config.metrics_address, daemon)
     server = grpc.aio.server()
@@ -66,7 +76,7 @@ async def serve(config: Config) -> None:
     async with asyncio.TaskGroup() as tasks:
         work = [
             tasks.create_task(_work(config, daemon, prepared)),
-            tasks.create_task(_report_health(daemon.mirror, prepared, health_servicer)),
+            tasks.create_task(_report_health(daemon, prepared, health_servicer)),
         ]
         log.info("serving socket=%s node=%s", config.socket, config.node)
         await stop.wait()
@@ -97,14 +107,17 @@ def _listen(server: grpc.aio.Server, path: str) -> str:
 
 
 async def _work(config: Config, daemon: Daemon, prepared: asyncio.Event) -> None:
-    """Register the node, load its blocks, own one, serve: in this order.
+    """Claim the node's name, register it, load its blocks, own one, serve: in this order.
 
-    No address is given out before the node is registered (without its Node resource no peer would
-    learn the way to it), nor before what registering wrote, the default pool, has been listed.
+    Nothing is written while another machine runs under the name. No address is given out before
+    the node is registered (without its Node resource no peer would learn the way to it), nor
+    before what registering wrote, the default pool, has been listed.
     """
     registration = Registration(daemon.store, config, detector(config))
-    await _register(registration, daemon.allocator)
     async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(daemon.claim.run())
+        await daemon.claim.held()
+        await _register(registration, daemon.allocator)
         tasks.create_task(daemon.mirror.run())
         tasks.create_task(daemon.allocator.run())
         tasks.create_task(daemon.reconciler.run())
@@ -130,12 +143,15 @@ async def _register(registration: Registration, allocator: Allocator) -> None:
 
 
 async def _register_again(registration: Registration, daemon: Daemon) -> None:
-    """Register in a store that turned out to be another one: it may not know the node."""
+    """Register in a store that turned out to be another one: it may not know the node.
+
+    Or another machine may have registered under its name.
+    """
     registered_in = 0
     while True:
-        if (restorations := daemon.mirror.restorations) != registered_in:
+        if (era := daemon.allocator.era) != registered_in:
             await _register(registration, daemon.allocator)
-            registered_in = restorations
+            registered_in = era
         await asyncio.sleep(RETRY_PAUSE_S)
 
 
@@ -154,13 +170,20 @@ async def _claim_first_block(allocator: Allocator) -> None:
 
 
 async def _report_health(
-    mirror: Mirror, prepared: asyncio.Event, servicer: health.aio.HealthServicer
+    daemon: Daemon, prepared: asyncio.Event, servicer: health.aio.HealthServicer
 ) -> None:
-    """SERVING once the node is prepared, as long as its blocks are known and followed."""
+    """SERVING once the node is prepared, as long as the name is this machine's and its blocks are
+    known and followed."""
+    mirror, claim = daemon.mirror, daemon.claim
     await prepared.wait()
     while True:
-        await _set_health(servicer, mirror.is_ready)
-        await mirror.ready_changed()
+        await _set_health(servicer, mirror.is_ready and claim.is_held)
+        changes = {asyncio.ensure_future(c) for c in (mirror.ready_changed(), claim.changed())}
+        try:
+            await asyncio.wait(changes, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for change in changes:
+                change.cancel()
 
 
 async def _set_health(servicer: health.aio.HealthServicer, is_serving: bool) -> None:

@@ -17,6 +17,8 @@ from datamodel.errors import OcicatError, Unavailable
 from datastore import keys
 from datastore.mirror import Mirror
 from datastore.store import MAX_OPERATIONS, Decision, Store, settle
+from ipamd.claim import NameClaim
+from ipamd.claimed_store import NameLost
 from ipamd.decision import decide
 from ipamd.facts import Facts, configuration
 from ipamd.known import owned
@@ -40,13 +42,27 @@ class _Waiting:
 
 
 class Allocator:
-    """The one writer of this node's blocks."""
+    """The one writer of this node's blocks.
+
+    Args:
+        store: where they are.
+        mirror: what is known of it.
+        node: whose blocks.
+        clock: the time.
+        claim: on the node's name; None: there is nobody else who could have it.
+    """
 
     def __init__(
-        self, store: Store, mirror: Mirror, node: str, clock: Callable[[], datetime]
+        self,
+        store: Store,
+        mirror: Mirror,
+        node: str,
+        clock: Callable[[], datetime],
+        claim: NameClaim | None = None,
     ) -> None:
         self._store = store
         self._mirror = mirror
+        self._claim = claim
         self._node = node
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()
@@ -91,16 +107,16 @@ class Allocator:
 
     # ---- when addresses may be given out -------------------------------------------------------
 
-    def open(self, restorations: int, *, is_older: bool = False) -> None:
-        """Give out addresses: what live links have is recorded, in a store restored so often.
+    def open(self, era: int, *, is_older: bool = False) -> None:
+        """Give out addresses: what live links have is recorded.
 
         Args:
-            restorations: how often we saw that it was.
-            is_older: it lacked what links have: it was restored while we did not run.
+            era: in which it was.
+            is_older: the store lacked what links have: it was restored while we did not run.
         """
-        if restorations or is_older:
+        if self._mirror.restorations or is_older:
             self._may_claim_at = _clock_s() + SETTLE_S
-        self._opened_for = restorations
+        self._opened_for = era
         self._wake.set()
 
     def avoid(self, addresses: Iterable[Address]) -> None:
@@ -108,14 +124,23 @@ class Allocator:
         self._in_use = frozenset(addresses)
 
     @property
+    def era(self) -> int:
+        """Grows when what was compared with the kernel may be otherwise now.
+
+        The store is another one, or another machine may have run under the node's name.
+        """
+        return self._mirror.restorations + (self._claim.regained if self._claim else 0)
+
+    @property
     def is_open(self) -> bool:
         """Whether the store is the one whose blocks were compared with the kernel."""
-        mirror = self._mirror
-        return self._opened_for == mirror.restorations and self._store.epoch == mirror.epoch
+        return self._opened_for == self.era and self._store.epoch == self._mirror.epoch
 
     @property
     def waits_for(self) -> str:
         """Why no address is given out at the moment; "" if they are."""
+        if self._claim and not self._claim.is_held:
+            return self._claim.trouble or _NO_ANSWER
         if not self._mirror.is_ready:
             return self.trouble or self._mirror.trouble or _NO_ANSWER
         return "" if self.is_open else _NO_REPORT
@@ -136,8 +161,7 @@ class Allocator:
         gathers_until = 0.0
         while True:
             await self._wake.wait()
-            while not self._mirror.is_ready:
-                await self._mirror.ready_changed()
+            await self._ready()
             if _clock_s() < gathers_until:
                 await self._gather()
             self._deciding = self._next_batch()
@@ -148,6 +172,14 @@ class Allocator:
             if len(self._deciding) > 1 or self._waiting:  # one that comes alone does not wait
                 gathers_until = _clock_s() + GATHER_S
             self._deciding = []
+
+    async def _ready(self) -> None:
+        """Wait until it is known what the store holds, and we may write to it."""
+        while not self._mirror.is_ready or (self._claim and not self._claim.is_held):
+            if self._claim:
+                await self._claim.held()
+            if not self._mirror.is_ready:
+                await self._mirror.ready_changed()
 
     async def _gather(self) -> None:
         """Let requests join those that wait."""
@@ -182,6 +214,10 @@ class Allocator:
         try:
             outcomes = await self._settle(requests)
             self._check_epoch()
+        except NameLost:  # they are decided anew once it is ours again, or given up
+            self._is_in_doubt = True
+            self._waiting.extendleft(reversed(batch))
+            return
         except OcicatError as error:
             outcomes = [error] * len(batch)
             self._is_in_doubt = self._is_in_doubt or isinstance(error, Unavailable)

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from datastore.mirror import Mirror
 from datastore.store import Store
 from ipamd.allocator import Allocator
+from ipamd.claim import NameClaim
+from ipamd.claimed_store import ClaimedStore
 from ipamd.config import Config
 from ipamd.facts import ranges_of
 from ipamd.historian import History
@@ -22,7 +24,8 @@ class Daemon:
     """What the service and the metrics look into."""
 
     node: str
-    store: Store
+    store: Store  # every change in it is bound to the claim
+    claim: NameClaim
     mirror: Mirror
     allocator: Allocator
     reconciler: Reconciler
@@ -31,14 +34,16 @@ class Daemon:
     metrics: Metrics
 
     @classmethod
-    def of(cls, config: Config, store: Store) -> "Daemon":
+    def of(cls, config: Config, store: Store, claim: NameClaim) -> "Daemon":
         """Put together what works on *store*."""
         metrics = Metrics()
-        metered = MeteredStore(store, metrics)
+        claimed = ClaimedStore(MeteredStore(store, metrics), claim)
         history = History(config.history_dir, config.history_bytes, config.node)
-        mirror = Mirror(metered, ranges_of(config.node), history.observe)
-        allocator = Allocator(metered, mirror, config.node, lambda: datetime.now(UTC))
+        mirror = Mirror(claimed, ranges_of(config.node), history.observe)
+        allocator = Allocator(claimed, mirror, config.node, lambda: datetime.now(UTC), claim)
         pace = Pace(config.reconcile_period_s, config.leak_grace_s)
-        reconciler = Reconciler(metered, mirror, allocator, config.node, pace)
+        reconciler = Reconciler(claimed, mirror, allocator, config.node, pace)
         tunnels = TunnelKeeper(mirror, allocator, config.node, reconciler.blocks)
-        return cls(config.node, metered, mirror, allocator, reconciler, tunnels, history, metrics)
+        return cls(
+            config.node, claimed, claim, mirror, allocator, reconciler, tunnels, history, metrics
+        )

@@ -8,8 +8,9 @@ draft, and each has an outcome of its own: one that fails leaves no trace in the
 from collections.abc import Sequence
 
 from datamodel.errors import Invalid, OcicatError
-from datastore.store import MAX_OPERATIONS, Decision
+from datastore.store import Decision
 from ipamd.allocate import allocate
+from ipamd.claimed_store import ROOM
 from ipamd.draft import Draft, Unknown
 from ipamd.known import known_of
 from ipamd.release import free, release
@@ -47,7 +48,7 @@ def decide(view: View, requests: Sequence[Request]) -> Decision[list[Outcome]]:
         except OcicatError as error:
             outcomes.append(error)
             continue
-        if attempt.operations > MAX_OPERATIONS:
+        if attempt.operations > ROOM:
             if not outcomes:
                 outcomes.append(Invalid(_TOO_LARGE.format(request, attempt.operations)))
             break
@@ -58,7 +59,7 @@ def decide(view: View, requests: Sequence[Request]) -> Decision[list[Outcome]]:
     return Decision(outcomes, draft.finish())
 
 
-_TOO_LARGE = f"{{}}: touches {{}} keys; one transaction has at most {MAX_OPERATIONS}"
+_TOO_LARGE = f"{{}}: touches {{}} keys; one transaction has at most {ROOM}"
 
 
 def _decide_one(draft: Draft, request: Request) -> Outcome:

@@ -98,6 +98,7 @@ def _store_families(daemon: Daemon) -> list[Metric]:
         _counter(
             "restorations", "How often etcd turned out to be another one.", mirror.restorations
         ),
+        _gauge("name_held", "Whether no other machine has the node's name.", daemon.claim.is_held),
         _gauge("open", "Whether addresses are given out.", not allocator.waits_for),
         _gauge(
             "requests_waiting",

@@ -151,7 +151,7 @@ class Reconciler:
         may be under way. What is not recorded is at least not given to anybody else.
         """
         is_opening = not self._allocator.is_open
-        restorations = self._mirror.restorations
+        era = self._allocator.era
         if is_opening:
             await self._find_borrowed()
         missing = unrecorded(self._held(), report, self._allocator.busy_handles)
@@ -167,7 +167,7 @@ class Reconciler:
         _warn(conflicts, self._conflicts)
         self._conflicts = conflicts
         if is_opening and report.is_complete:
-            self._allocator.open(restorations, is_older=self.recorded > recorded)
+            self._allocator.open(era, is_older=self.recorded > recorded)
             log.info("addresses are given out: links=%d", len(report.links))
 
     async def _find_borrowed(self) -> None:

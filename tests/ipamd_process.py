@@ -31,8 +31,10 @@ class IpamdProcess:
         *,
         address: str = "192.0.2.1/24",
         environment: Mapping[str, str] | None = None,
+        module: Sequence[str] = ("ipamd",),
     ) -> None:
         self.node = node
+        self._module = module
         self.directory = Path(tempfile.mkdtemp(prefix="ipamd-test-"))
         self.socket = str(self.directory / "ipamd.sock")
         self._log_path = self.directory / "log"
@@ -73,7 +75,7 @@ class IpamdProcess:
         """Start it and wait for nothing."""
         with open(self._log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "ipamd"],
+                [sys.executable, "-m", *self._module],
                 cwd=ROOT,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -84,13 +86,14 @@ class IpamdProcess:
     def wait_until_serving(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Wait until its health says SERVING."""
         deadline = time.monotonic() + timeout_s
-        while not self._is_serving():
+        while not self.is_serving():
             assert self.process is not None
             assert self.process.poll() is None, f"ipamd ended:\n{self.log}"
             assert time.monotonic() < deadline, f"ipamd does not serve:\n{self.log}"
             time.sleep(0.02)
 
-    def _is_serving(self) -> bool:
+    def is_serving(self) -> bool:
+        """Whether its health says SERVING."""
         with contextlib.suppress(grpc.RpcError):
             stub = health_pb2_grpc.HealthStub(self.channel)
             answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=1)
@@ -120,7 +123,11 @@ class IpamdProcess:
         """A connection; a new one after each restart."""
         if self._channel is None:
             self._channel = grpc.insecure_channel(
-                f"unix:{self.socket}", options=[("grpc.max_reconnect_backoff_ms", 100)]
+                f"unix:{self.socket}",
+                options=[
+                    ("grpc.max_reconnect_backoff_ms", 100),
+                    ("grpc.use_local_subchannel_pool", 1),  # two may have the same socket
+                ],
             )
         return self._channel
 

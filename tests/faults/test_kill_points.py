@@ -160,6 +160,8 @@ def restart(node: Node) -> None:
     node.ipamd.spawn()
 
 
+CLAIM = ("read", "LeaseGrant", "write")  # a name that nobody has
+
 SCENARIOS = [
     Scenario("ADD that claims a block", ("write", "read"), ADD, add(), full_block, STORED.values),
     Scenario("ADD from an own block", ("write",), ADD, add(), bystander),
@@ -254,13 +256,13 @@ SCENARIOS = [
     ),
     Scenario(
         "first start",
-        ("read", "read", "read", "write", "read", "read", "write", "read"),
+        (*CLAIM, "read", "read", "read", "write", "read", "read", "write", "read"),
         (STARTED,),
         start,
     ),
     Scenario(
         "start with blocks",
-        ("read", "read", "read", "read", "read", "write"),
+        ("read", "read", "read", "read", "read", "read", "write"),
         (STARTED,),
         restart,
         full_block,

@@ -228,7 +228,7 @@ def test_an_etcd_that_appears_after_ipamd_is_served_then(undo, loop):
     node = a_node(undo, loop, etcd.config)
 
     node.ipamd.spawn()
-    wait_for_log(node, "not registered yet")
+    wait_for_log(node, "gives out no address")
     told = refusal(node)
     etcd.start()
     node.ipamd.wait_until_serving()
@@ -383,7 +383,8 @@ def auth_etcd() -> Iterator[EtcdServer]:
         server.ctl("user", "add", "root:root")
         server.ctl("user", "add", "ocicat:secret")
         server.ctl("role", "add", "network")
-        server.ctl("role", "grant-permission", "network", "--prefix=true", "readwrite", "/calico/")
+        for prefix in ("/calico/", "/ocicat/"):
+            server.ctl("role", "grant-permission", "network", "--prefix=true", "readwrite", prefix)
         server.ctl("user", "grant-role", "ocicat", "network")
         server.ctl("user", "grant-role", "root", "root")
         server.ctl("auth", "enable")
@@ -424,7 +425,7 @@ def test_a_user_that_etcd_refuses_is_named_to_the_caller_and_in_the_log(
 ):
     node = a_node(undo, loop, as_root(auth_etcd), **environment)
     node.ipamd.spawn()
-    wait_for_log(node, "not registered yet")
+    wait_for_log(node, "gives out no address")
 
     told = refusal(node)
 
@@ -447,7 +448,7 @@ def test_a_permission_that_is_taken_away_is_named_and_works_once_it_is_back(undo
     add_soon(node, "next")
     node.deliver()
 
-    assert "grant the user read and write below /calico/" in caught.value.details()
+    assert "grant the user what docs/etcd-access.md grants it" in caught.value.details()
     node.check()
 
 
@@ -483,7 +484,7 @@ def test_a_certificate_that_does_not_fit_is_named_to_the_caller_and_in_the_log(
     environment = {**tls(certificates), **{name: strangers[name] for name in wrong}}
     node = a_node(undo, loop, tls_etcd.config, **environment)
     node.ipamd.spawn()
-    wait_for_log(node, "not registered yet")
+    wait_for_log(node, "gives out no address")
 
     told = refusal(node)
 
@@ -504,7 +505,7 @@ def test_a_file_that_is_no_certificate_is_named_to_the_caller_and_in_the_log(
         path.write_bytes(content)
     node = a_node(undo, loop, tls_etcd.config, **{**tls(certificates), name: str(path)})
     node.ipamd.spawn()
-    wait_for_log(node, "not registered yet")
+    wait_for_log(node, "gives out no address")
 
     told = refusal(node)
 

@@ -9,6 +9,7 @@ import contextlib
 import itertools
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 
 import grpc
 
@@ -104,6 +105,7 @@ class InEtcd:
         self._written: list[tuple[int, frozenset[str]]] = []
         self._followers: list[_Follower] = []
         self._told = asyncio.Event()  # set, and replaced, when a watch has told of something
+        self._leases = _Leases(self)
 
     @property
     def loop(self) -> VirtualTimeLoop:
@@ -112,6 +114,10 @@ class InEtcd:
     def make_store(self) -> "_Client":
         return _Client(self, self._host.server)
 
+    @property
+    def leases(self) -> "_Leases":
+        return self._leases
+
     async def empty(self) -> None:
         self._host.empty()
 
@@ -119,6 +125,7 @@ class InEtcd:
         # Blocks: nothing of the model happens meanwhile.
         self._host.restore(revision, entries)
         self._written.clear()
+        self._leases.begin_again(entries)
 
     def close(self) -> None:
         self.loop.run_until_complete(self._end())
@@ -167,6 +174,62 @@ class InEtcd:
     def wake(self) -> None:
         told, self._told = self._told, asyncio.Event()
         told.set()
+
+
+class _Leases:
+    """Leases in the time of the model: etcd's own would last as long as their seconds do."""
+
+    def __init__(self, site: InEtcd) -> None:
+        self._site = site
+        self._ttls: list[int] = []
+        self._ends: dict[int, asyncio.TimerHandle] = {}
+        self._bound: dict[str, int] = {}  # key -> lease
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def grant(self, ttl_s: int) -> int:
+        self._ttls.append(ttl_s)
+        self._begin(len(self._ttls))
+        return len(self._ttls)
+
+    async def keep_alive(self, lease: int) -> bool:
+        is_there = lease in self._ends
+        if is_there:
+            self._begin(lease)
+        return is_there
+
+    async def kept_alive_s(self, lease: int) -> float | None:
+        if lease not in self._ends:
+            return None
+        return self._ttls[lease - 1] - (self._ends[lease].when() - self._site.loop.time())
+
+    def bind(self, change: Change) -> None:
+        self._bound |= {key: change.lease for key in change.put if change.lease}
+
+    def begin_again(self, entries: Mapping[str, Entry]) -> None:
+        """As etcd does after a restore."""
+        for lease in {lease for key, lease in self._bound.items() if key in entries}:
+            self._begin(lease)
+
+    def _begin(self, lease: int) -> None:
+        if lease in self._ends:
+            self._ends[lease].cancel()
+        self._ends[lease] = self._site.loop.call_later(self._ttls[lease - 1], self._end, lease)
+
+    def _end(self, lease: int) -> None:
+        del self._ends[lease]
+        bound = frozenset(key for key, of in self._bound.items() if of == lease)
+        task = self._site.loop.create_task(self._delete(bound))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    async def _delete(self, bound: frozenset[str]) -> None:
+        client = self._site.make_store()
+        for key in bound:
+            found = (await client.read(key)).entries
+            if key in found:
+                expect = {key: found[key].revision}
+                await client.commit(Change(expect, delete=frozenset({key})))
+        await client.close()
 
 
 class _Follower:
@@ -219,8 +282,9 @@ class _Client:
 
     async def _commit(self, change: Change) -> Committed | Rejected:
         with self._site.call():
-            answer = await self._store.commit(change)
+            answer = await self._store.commit(replace(change, lease=0))
             if isinstance(answer, Committed):
+                self._site.leases.bind(change)
                 await self._site.written(answer.revision, change)
             return answer
 

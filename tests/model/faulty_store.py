@@ -9,10 +9,12 @@ from collections import Counter, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from enum import Enum
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from datamodel.errors import Unavailable
-from datastore.store import Change, Committed, Doubt, Events, Rejected, Snapshot, Store
+from datastore.store import Change, Committed, Doubt, Events, Leases, Rejected, Snapshot, Store
+
+T = TypeVar("T")
 
 
 class Fault(Enum):
@@ -76,12 +78,17 @@ class FaultyStore:
     """One client of a store. ``faults`` says what becomes of its next commits, in their order."""
 
     def __init__(
-        self, store: Store, wire: Wire, overtake: Callable[[Change], Awaitable[None]]
+        self,
+        store: Store,
+        wire: Wire,
+        overtake: Callable[[Change], Awaitable[None]],
+        leases: Leases,
     ) -> None:
         self.faults: deque[Fault] = deque()
         self.is_silent = False  # nothing is answered, nothing arrives
         self.epoch = store.epoch  # as the last answer showed it
         self._store = store
+        self._leases = leases
         self._wire = wire
         self._overtake = overtake
         # Called with every change before it is sent.
@@ -170,6 +177,27 @@ class FaultyStore:
             end.cancel()
             await asyncio.gather(end, return_exceptions=True)
             await events.aclose()
+
+    async def grant(self, ttl_s: int) -> int:
+        return await self._ask(self._leases.grant(ttl_s))
+
+    async def keep_alive(self, lease: int) -> bool:
+        return await self._ask(self._leases.keep_alive(lease))
+
+    async def kept_alive_s(self, lease: int) -> float | None:
+        return await self._ask(self._leases.kept_alive_s(lease))
+
+    async def _ask(self, call: Coroutine[Any, Any, T]) -> T:
+        try:
+            await self._wire.pause()
+            self._check()
+        except BaseException:
+            call.close()
+            raise
+        answer = await call
+        await self._wire.pause()
+        self._check()
+        return answer
 
     async def close(self) -> None:
         await self._store.close()

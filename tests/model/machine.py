@@ -33,7 +33,7 @@ from datamodel.node import Node as NodeResource
 from datamodel.pool import Network, Pool
 from datastore import codec, keys
 from datastore.node_removal import delete_node
-from datastore.store import Change, Committed, Entry, Rejected, Store
+from datastore.store import Change, Committed, Entry, Leases, Rejected, Store
 from ocicatctl.check.findings import check_store
 from ocicatctl.check.problem import Kind
 from tests.ipam import NOW, STAMP, a_pool
@@ -58,6 +58,10 @@ class Site(Protocol):
 
     def make_store(self) -> Store:
         """A client of the one store; may be called again for another one."""
+
+    @property
+    def leases(self) -> Leases:
+        """Those of the store, in the time of the loop."""
 
     async def empty(self) -> None:
         """Begin with an empty store."""
@@ -224,7 +228,7 @@ class IpamMachine(RuleBasedStateMachine):
             node.start_server()
 
     def client(self) -> FaultyStore:
-        return FaultyStore(self.site.make_store(), self.wire, self.overtake)
+        return FaultyStore(self.site.make_store(), self.wire, self.overtake, self.site.leases)
 
     def granted(self, node: Node, request, granted) -> None:
         self.counts["granted"] += 1

@@ -18,11 +18,14 @@ from typing import Any
 from cni_plugin.podnet import host_names
 from datamodel.attachment import Attachment, Kernel, Pod
 from datamodel.block import Address
+from datamodel.claim import Machine
 from datamodel.errors import Exhausted, Invalid, OcicatError, Unavailable
 from datamodel.report import Report
 from datastore.codec import Stamp
 from datastore.mirror import Mirror
 from ipamd.allocator import Allocator
+from ipamd.claim import NameClaim
+from ipamd.claimed_store import ClaimedStore
 from ipamd.config import read_config
 from ipamd.facts import ranges_of
 from ipamd.reconciler import Pace, Reconciler
@@ -30,8 +33,9 @@ from ipamd.registration import Registration
 from ipamd.request import Allocate, Granted, Link, Outcome, Prepare, Release, Request
 from ipamd.tunnel_keeper import TunnelKeeper
 from tests.model.faulty_store import FaultyStore
-from tests.model.kernel import MAC, Machine
+from tests.model.kernel import MAC
 from tests.model.kernel import Link as KernelLink
+from tests.model.kernel import Machine as KernelMachine
 
 ALLOCATE_TIMEOUT_S = 7.0
 RELEASE_TIMEOUT_S = 3.0
@@ -78,9 +82,13 @@ class Wanted:
 class Ipamd:
     """One process: killed with whatever it is doing."""
 
-    def __init__(self, name: str, store: FaultyStore, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, name: str, faulty: FaultyStore, kernel: Kernel, clock: Callable[[], datetime]
+    ) -> None:
+        self.claim = NameClaim(faulty, faulty, name, Machine(kernel), clock=clock)
+        store = ClaimedStore(faulty, self.claim)
         self.mirror = Mirror(store, ranges_of(name))
-        self.allocator = Allocator(store, self.mirror, name, clock)
+        self.allocator = Allocator(store, self.mirror, name, clock, self.claim)
         self.reconciler = Reconciler(store, self.mirror, self.allocator, name, PACE, clock)
         self.tunnels = TunnelKeeper(self.mirror, self.allocator, name, self.reconciler.blocks)
         self._registration = Registration(store, _config(name), _no_detection)
@@ -90,8 +98,10 @@ class Ipamd:
 
     async def _work(self) -> None:
         """As ``ipamd/__main__.py``."""
-        await _until_done(self._registration.register)
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.claim.run())
+            await self.claim.held()
+            await _until_done(self._registration.register)
             tasks.create_task(self.mirror.run())
             tasks.create_task(self.allocator.run())
             tasks.create_task(self.reconciler.run())
@@ -103,9 +113,9 @@ class Ipamd:
     async def _register_again(self) -> None:
         registered_in = 0
         while True:
-            if (restorations := self.mirror.restorations) != registered_in:
+            if (era := self.allocator.era) != registered_in:
                 await _until_done(self._registration.register)
-                registered_in = restorations
+                registered_in = era
             await asyncio.sleep(1)
 
     async def kill(self) -> None:
@@ -179,7 +189,7 @@ class Node:
     ) -> None:
         self.name = name
         self.store = store
-        self.machine = Machine(name)
+        self.machine = KernelMachine(name)
         self.ipamd: Ipamd | None = None
         self.spool: dict[Attachment, Pod | None] = {}
         self.odd_reports: deque[OddReport] = deque()
@@ -193,7 +203,7 @@ class Node:
 
     def start_ipamd(self) -> None:
         if self.ipamd is None:
-            self.ipamd = Ipamd(self.name, self.store, self._clock)
+            self.ipamd = Ipamd(self.name, self.store, self.machine.kernel, self._clock)
 
     async def kill_ipamd(self) -> None:
         ipamd, self.ipamd = self.ipamd, None

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from datastore.memory import MemoryStore
-from datastore.store import Entry, Store
+from datastore.store import Entry, Leases, Store
 from tests.model.etcd_site import EtcdHost, InEtcd
 from tests.model.machine import IpamMachine, Site
 from tests.virtual_time import VirtualTimeLoop
@@ -34,6 +34,10 @@ class InMemory:
         self._store = MemoryStore()
 
     def make_store(self) -> Store:
+        return self._store
+
+    @property
+    def leases(self) -> Leases:
         return self._store
 
     async def empty(self) -> None:

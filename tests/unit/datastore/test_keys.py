@@ -25,6 +25,7 @@ V4, V6 = ip_network("10.65.0.0/26"), ip_network("fd80:24e2:f998:72d6::/122")
         (keys.ALL_AFFINITIES, "/calico/ipam/v2/host/"),
         (keys.handle("k8s-pod-network.4f0c"), "/calico/ipam/v2/handle/k8s-pod-network.4f0c"),
         (keys.ALL_HANDLES, "/calico/ipam/v2/handle/"),
+        (keys.claim("node-1"), "/ocicat/claims/node-1"),
         (keys.ALL_VIRTUAL, "/calico/ipam/v2/virtual/"),
         (keys.RESERVATIONS, "/calico/resources/v3/projectcalico.org/ipreservations/"),
         (keys.BGP_PEERS, "/calico/resources/v3/projectcalico.org/bgppeers/"),

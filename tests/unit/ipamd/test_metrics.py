@@ -14,11 +14,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from datamodel import errors
+from datamodel.attachment import Kernel
 from datamodel.block import Attribute, Block
+from datamodel.claim import Machine
 from datamodel.errors import Invalid, OcicatError, Unavailable
 from datastore import codec, keys
 from datastore.memory import MemoryStore
 from datastore.store import Change
+from ipamd.claim import NameClaim
 from ipamd.daemon import Daemon
 from ipamd.historian import History
 from ipamd.metrics import CANCELLED, OK, MeteredStore, Metrics, outcome_of
@@ -67,7 +70,10 @@ def a_daemon(serving_, metrics: Metrics, directory: Path | None = None) -> Daemo
     mirror, allocator = serving_.mirror, serving_.allocator
     reconciler = Reconciler(serving_.store, mirror, allocator, NODE, Pace(60, 60))
     tunnels = TunnelKeeper(mirror, allocator, NODE, reconciler.blocks)
-    return Daemon(NODE, serving_.store, mirror, allocator, reconciler, tunnels, history, metrics)
+    claim = NameClaim(serving_.store, MemoryStore(), NODE, Machine(Kernel("boot-1", "1")))
+    return Daemon(
+        NODE, serving_.store, claim, mirror, allocator, reconciler, tunnels, history, metrics
+    )
 
 
 @asynccontextmanager

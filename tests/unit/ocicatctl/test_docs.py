@@ -10,14 +10,13 @@ import pytest
 import yaml
 
 from datastore import codec, keys
+from datastore.codec_claim import decode_claim, encode_claim
 from tests.unit.ocicatctl.manifests import read
 
 PAGE = Path(__file__).parents[3] / "docs" / "datastore.md"
 EXAMPLES = {
     key: value.encode()
-    for key, value in re.findall(
-        r"^`(/calico/\S+)`\n```json\n(.+)\n```$", PAGE.read_text(), re.MULTILINE
-    )
+    for key, value in re.findall(r"^`(/\S+)`\n```json\n(.+)\n```$", PAGE.read_text(), re.MULTILINE)
 }
 RESOURCES = [
     json.loads(value)
@@ -44,6 +43,7 @@ def test_every_kind_of_key_is_shown_once():
         keys.node("node-1"),
         ENDPOINT,
         keys.CLUSTER_INFORMATION,
+        keys.claim("node-1"),
     }
 
 
@@ -53,6 +53,7 @@ def test_every_kind_of_key_is_shown_once():
         (keys.block(CIDR), codec.decode_block, codec.encode_block),
         (keys.affinity("node-1", CIDR), codec.decode_affinity, codec.encode_affinity),
         (keys.handle("ocicat.4f0c9a5d2b"), codec.decode_handle, codec.encode_handle),
+        (keys.claim("node-1"), decode_claim, encode_claim),
     ],
 )
 def test_an_ipam_value_is_written_as_shown(key, decode, encode):

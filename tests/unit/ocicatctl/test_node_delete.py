@@ -9,11 +9,13 @@ from ipaddress import ip_network
 import pytest
 from click.testing import CliRunner
 
-from datamodel.attachment import Pod
+from datamodel.attachment import Kernel, Pod
 from datamodel.block import Address, Attribute, Block
+from datamodel.claim import Claim, Machine
 from datamodel.errors import Invalid, Unavailable
 from datamodel.ipam_config import IpamConfig
 from datastore import codec, keys
+from datastore.codec_claim import encode_claim
 from datastore.departed import Alive, Departed
 from datastore.known import Known
 from datastore.memory import MemoryStore
@@ -163,6 +165,20 @@ async def test_a_borrowed_address_rests_as_the_config_says():
     block = block_in(await content(store), FOREIGN)
     assert [a.released_at for a in block.attributes if a.released_at] == [NOW]
     assert len(block.unallocated) == FOREIGN.num_addresses - 2
+
+
+@in_virtual_time
+async def test_a_node_whose_ipamd_runs_is_warned_of():
+    store = await a_store(a_cluster())
+    machine = Machine(Kernel("boot-1", "1"), "a" * 32)
+    claim = encode_claim(Claim(machine, NOW, await store.grant(20)))
+    await store.commit(Change(put={keys.claim(NODE): claim}))
+    said: list[str] = []
+
+    deleted = await delete_node(store, NODE, said.append, now=lambda: NOW)
+
+    assert deleted.had_node
+    assert f"node {NODE}: its ipamd runs, or did a moment ago (machine id aaaa" in said[0]
 
 
 @in_virtual_time
