@@ -42,15 +42,7 @@ class _Waiting:
 
 
 class Allocator:
-    """The one writer of this node's blocks.
-
-    Args:
-        store: where they are.
-        mirror: what is known of it.
-        node: whose blocks.
-        clock: the time.
-        claim: on the node's name; None: there is nobody else who could have it.
-    """
+    """The one writer of this node's blocks; without a *claim* nobody else could have its name."""
 
     def __init__(
         self,
