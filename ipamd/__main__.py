@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import grpc
@@ -176,14 +177,13 @@ async def _report_health(
     known and followed."""
     mirror, claim = daemon.mirror, daemon.claim
     await prepared.wait()
-    while True:
-        await _set_health(servicer, mirror.is_ready and claim.is_held)
-        changes = {asyncio.ensure_future(c) for c in (mirror.ready_changed(), claim.changed())}
-        try:
-            await asyncio.wait(changes, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for change in changes:
-                change.cancel()
+
+    async def follow(changed: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await _set_health(servicer, mirror.is_ready and claim.is_held)
+            await changed()
+
+    await asyncio.gather(follow(mirror.ready_changed), follow(claim.changed))
 
 
 async def _set_health(servicer: health.aio.HealthServicer, is_serving: bool) -> None:
