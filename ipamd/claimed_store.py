@@ -14,6 +14,9 @@ from ipamd.claim import NameClaim
 ROOM = MAX_OPERATIONS - 1  # for other operations than comparing the claim
 
 
+_LOST = "ipamd: its claim on the node's name has changed meanwhile; try again"
+
+
 class NameLost(Unavailable):
     """Nothing is written: another machine may run under the name."""
 
@@ -43,7 +46,7 @@ class ClaimedStore:
         claim = self._claim
         key, revision = claim.key, claim.revision
         if not revision:
-            raise NameLost(claim.trouble)
+            raise NameLost(claim.trouble or _LOST)
         answer = await self._store.commit(replace(change, expect={**change.expect, key: revision}))
         if isinstance(answer, Committed):
             return answer
@@ -51,7 +54,7 @@ class ClaimedStore:
         found = actual.pop(key, None)
         if found is None or found.revision != revision:
             claim.lose(revision)
-            raise NameLost(claim.trouble)
+            raise NameLost(claim.trouble or _LOST)
         return Rejected(answer.revision, actual)
 
     def watch(self, ranges: frozenset[str], after: int) -> AsyncIterator[Events]:
