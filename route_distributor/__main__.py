@@ -4,6 +4,7 @@ Edge: environment, signals, exit status. SIGTERM ends it without touching BIRD, 
 """
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -16,7 +17,8 @@ from datetime import UTC, datetime
 from functools import partial
 
 from datamodel.bgp import SecretRef
-from datamodel.errors import OcicatError
+from datamodel.block import Address
+from datamodel.errors import OcicatError, Unavailable
 from datamodel.tunnel import IPIP
 from datastore.mirror import Mirror
 from health_api.web import WebServer, loop_check
@@ -26,6 +28,7 @@ from route_distributor.bird.desired import BirdConfig, NotYet, Settings, desired
 from route_distributor.bird.kernel_routes import KernelRoutes
 from route_distributor.bird.look import look
 from route_distributor.bird.part import BirdPart
+from route_distributor.bird.view import addresses_of
 from route_distributor.config import Config, distributor_config
 from route_distributor.decoded import Decoded
 from route_distributor.health import unreadiness
@@ -109,6 +112,12 @@ async def _serve(config: Config) -> None:
 def _decide(
     config: Config, snapshot: ClusterSnapshot, secrets: Mapping[SecretRef, str]
 ) -> BirdConfig | NotYet:
+    own = addresses_of(snapshot.own) if snapshot.own else ()
+    if own and not any(map(_is_here, own)):
+        raise Unavailable(
+            f"node {config.node}: {own[0]} is on no link here, so BIRD goes on as it is; does "
+            "another machine run under this name? Give this one another NODENAME, or the address"
+        )
     settings = Settings(
         secrets=secrets,
         router_id=config.router_id,
@@ -116,6 +125,16 @@ def _decide(
         is_ipip_ready=any(name == IPIP.device for _, name in socket.if_nameindex()),
     )
     return desired(snapshot, settings)
+
+
+def _is_here(address: Address) -> bool:
+    kind = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with socket.socket(kind, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(address), 0))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL
+    return True
 
 
 async def _run_until(stop: asyncio.Event, tasks: Iterable[Coroutine[None, None, None]]) -> None:

@@ -1,7 +1,10 @@
 """The route distributor of a whole node: NAT, health, metrics, what it complains of."""
 
 import json
+import os
 import shutil
+import signal
+import sys
 import urllib.error
 import urllib.request
 
@@ -112,6 +115,28 @@ def test_an_object_that_cannot_be_read_is_named_by_node_status_until_it_is_gone(
     assert status["problems"] == []
     assert status["parts"]["nat"]["ok"]
     assert status["parts"]["bird"]["ok"]
+
+
+def test_a_machine_that_has_not_the_nodes_address_announces_nothing_for_it(lab, node, tmp_path):
+    other = lab.nodes[1]
+    files = {"OCICAT_BIRD_CONFIG": "bird.conf", "OCICAT_ROUTES_STATUS": "routes.json"}
+    settings = {name: str(tmp_path / file) for name, file in files.items()}
+    log = tmp_path / "log"
+    pid = system.start(
+        sys.executable,
+        *("-m", "route_distributor"),
+        namespace=node.namespace,
+        environment={**node.environment, **settings, "NODENAME": other.name},
+        log=log,
+    )
+    try:
+        address = other.address.ip
+        said = f"node {other.name}: {address} is on no link here"
+        system.wait_until(lambda: said in log.read_text(), "the reason", 20)
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+    assert not (tmp_path / "bird.conf").exists()
 
 
 def test_a_password_that_is_missing_is_named_and_used_as_soon_as_it_is_there(lab, node):
