@@ -23,6 +23,7 @@ from ipamd.claim import TTL_S, NameClaim
 from ipamd.config import Config, read_config
 from ipamd.daemon import Daemon
 from ipamd.interfaces import detector
+from ipamd.kubernetes import voucher
 from ipamd.machine import this_machine
 from ipamd.metrics_state import show
 from ipamd.registration import Registration
@@ -114,7 +115,8 @@ async def _work(config: Config, daemon: Daemon, prepared: asyncio.Event) -> None
     the node is registered (without its Node resource no peer would learn the way to it), nor
     before what registering wrote, the default pool, has been listed.
     """
-    registration = Registration(daemon.store, config, detector(config))
+    vouch = voucher(config.kubernetes)
+    registration = Registration(daemon.store, config, detector(config), vouch)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(daemon.claim.run())
         await daemon.claim.held()

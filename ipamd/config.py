@@ -75,7 +75,7 @@ class Config:
     sources: tuple[AddressSource, AddressSource]  # of the IPv4 and of the IPv6 address
     checks_addresses: bool  # that no other node has them
     poll_interval_s: float  # between two looks at addresses that are always detected
-    kubernetes: NodeInKubernetes | None  # set if a method needs it
+    kubernetes: NodeInKubernetes | None  # None: nobody told us of one
     kubernetes_name: str  # recorded in the Node, for the controller; "": nothing is
     as_number: int | None
     default_pools: tuple[Pool, ...]  # each is made if the store has none of its family
@@ -196,16 +196,15 @@ def _source(read: _Reader, version: int, unset: str) -> AddressSource:
 def _kubernetes(
     read: _Reader, sources: tuple[AddressSource, ...], node: str
 ) -> NodeInKubernetes | None:
-    """Where to ask, if a method is going to."""
-    if all(s.detected == NEVER or s.method.kind != KUBERNETES for s in sources):
-        return None
+    """Where to ask, if anywhere; a mistake in that is one only if a method is going to."""
     where, mistakes = find_access(read.environment)
-    read.mistakes += mistakes
-    if where is None and not mistakes:
-        read.mistakes.append(
-            f"{KUBERNETES}: neither KUBECONFIG nor KUBERNETES_SERVICE_HOST is set; ipamd must run "
-            "in a pod for it, or have a kubeconfig"
-        )
+    if any(s.detected != NEVER and s.method.kind == KUBERNETES for s in sources):
+        read.mistakes += mistakes
+        if where is None and not mistakes:
+            read.mistakes.append(
+                f"{KUBERNETES}: neither KUBECONFIG nor KUBERNETES_SERVICE_HOST is set; ipamd must "
+                "run in a pod for it, or have a kubeconfig"
+            )
     return NodeInKubernetes(where, read.text("CALICO_K8S_NODE_REF", node)) if where else None
 
 

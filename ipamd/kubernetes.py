@@ -1,15 +1,21 @@
-"""What the Kubernetes API knows of this node: the addresses that its kubelet reports.
+"""What the Kubernetes API knows of this node: whether it is one, and the addresses of its kubelet.
 
-Only for the autodetection method ``kubernetes-internal-ip``; ipamd needs no Kubernetes otherwise.
+The latter for the autodetection method ``kubernetes-internal-ip``; ipamd needs no Kubernetes
+otherwise.
 """
 
+import asyncio
 import ipaddress
+import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from datamodel.block import Address
-from datamodel.errors import Invalid
+from datamodel.errors import Invalid, OcicatError
 from ipamd.config import NodeInKubernetes
 from kube_api.client import ApiClient, Refused
+
+log = logging.getLogger(__name__)
 
 TIMEOUT_S = 5.0
 _REMEDIES = {
@@ -17,6 +23,30 @@ _REMEDIES = {
     403: 'give ipamd\'s account the right to "get" the resource "nodes"',
     404: "there is no such node; set CALICO_K8S_NODE_REF to its name in Kubernetes",
 }
+
+
+def voucher(node: NodeInKubernetes | None) -> Callable[[], Awaitable[None]] | None:
+    """How to make sure, off the event loop, that Kubernetes does not say it knows no such node.
+
+    It raises Invalid if it does. An API that does not tell stands in nobody's way: nodes start
+    without it, and their account need not have the right to ask.
+    """
+    return None if node is None else lambda: asyncio.to_thread(_vouch, node)
+
+
+def _vouch(node: NodeInKubernetes) -> None:
+    api = ApiClient(node.where)
+    try:
+        api.get("nodes", node.name, timeout_s=TIMEOUT_S)
+    except OcicatError as error:
+        if isinstance(error, Refused) and error.says_there_is_no("nodes", node.name):
+            raise Invalid(
+                f"node {node.name}: Kubernetes knows no node of this name ({api}); set NODENAME to "
+                "the node's name, or CALICO_K8S_NODE_REF if it has another one in Kubernetes"
+            ) from error
+        log.info("not known whether Kubernetes knows this node: %s", error)
+    finally:
+        api.close()
 
 
 def internal_addresses(node: NodeInKubernetes, timeout_s: float = TIMEOUT_S) -> tuple[Address, ...]:

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 Addresses = Mapping[int, Interface | None]  # by family
 Detect = Callable[[int], Awaitable[Interface]]  # of a family: 4 or 6
+Vouch = Callable[[], Awaitable[None]]  # raises Invalid if others do not know this node
 
 NODES_AT_ONCE = 100
 
@@ -69,10 +70,13 @@ class _Doubt:
 class Registration:
     """One node in the store. What failed may be called again."""
 
-    def __init__(self, store: Store, config: Config, detect: Detect) -> None:
+    def __init__(
+        self, store: Store, config: Config, detect: Detect, vouch: Vouch | None = None
+    ) -> None:
         self._store = store
         self._config = config
         self._detect = detect
+        self._vouch = vouch
         self._key = keys.node(config.node)
         self._doubt: _Doubt | None = None
 
@@ -85,8 +89,10 @@ class Registration:
 
         Raises:
             Unavailable: the store, or who must tell the address, does not answer.
-            Invalid: the node has no address, or another node has it.
+            Invalid: the node has no address, another node has it, or nobody knows a new node.
         """
+        if self._vouch and self._key not in (await self._store.read(self._key)).entries:
+            await self._vouch()
         await self._write(creates=True)
         log.info("registered node=%s", self._config.node)
 

@@ -165,8 +165,13 @@ def test_a_place_of_the_cluster_that_is_none_is_named():
 
 
 @pytest.mark.parametrize("environment", [{}, {**BY_KUBERNETES, "IP": "10.0.0.11/24"}])
-def test_nobody_is_asked_whom_no_method_needs(environment):
+def test_a_cluster_that_no_method_needs_need_not_be_there(environment):
     assert read(**environment).kubernetes is None
+    assert read(KUBECONFIG="config", **environment).kubernetes is None
+
+
+def test_a_cluster_that_is_there_is_asked_whether_it_knows_the_node():
+    assert read(NODENAME="node-1", **IN_A_POD).kubernetes is not None
 
 
 # ---- pools -------------------------------------------------------------------------------------

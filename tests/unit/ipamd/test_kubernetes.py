@@ -1,13 +1,14 @@
 """Against a server of our own; how it is spoken to is tested with ``kube_api``."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
 from datamodel.errors import Invalid, Unavailable
 from ipamd.config import NodeInKubernetes
-from ipamd.kubernetes import internal_addresses
+from ipamd.kubernetes import internal_addresses, voucher
 from kube_api.access import Access
 from tests.kube_server import NODE, NODES, Api, refusal, serving
 
@@ -93,3 +94,42 @@ def test_an_answer_that_is_no_node_is_told(api, node, document):
     api.documents[NODES] = document
 
     assert refused(node).startswith("its answer is not a Node: ")
+
+
+# ---- whether it knows the node -----------------------------------------------------------------
+
+
+async def vouch(node: NodeInKubernetes) -> None:
+    vouch = voucher(node)
+    assert vouch is not None
+    await vouch()
+
+
+async def test_of_a_node_that_it_knows_nothing_is_wrong(api, node):
+    await vouch(node)
+
+    assert api.asked == [(NODES, "Bearer secret")]
+
+
+async def test_a_name_that_no_node_has_is_refused_with_what_to_do(api, node):
+    with pytest.raises(Invalid, match="node node-7: Kubernetes knows no node of this name ") as why:
+        await vouch(replace(node, name="node-7"))
+
+    assert "set NODENAME" in str(why.value)
+    assert "CALICO_K8S_NODE_REF" in str(why.value)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+async def test_an_api_that_does_not_tell_stands_in_nobody_s_way(api, node, status):
+    # A 404 that is not the API's own: a proxy's, or of another path.
+    api.status, api.body = status, refusal(status, "reason", "why")
+
+    await vouch(node)
+
+
+async def test_an_api_that_is_not_there_stands_in_nobody_s_way(tmp_path):
+    await vouch(NodeInKubernetes(tmp_path / "kubeconfig", "node-1"))
+
+
+def test_without_an_api_nobody_is_asked():
+    assert voucher(None) is None

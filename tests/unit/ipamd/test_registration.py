@@ -197,6 +197,42 @@ async def test_a_node_keeps_what_others_wrote_into_it():
 
 
 @in_virtual_time
+async def test_a_new_node_that_nobody_knows_is_not_put_into_the_store():
+    store = MemoryStore()
+
+    async def nobody_knows_it() -> None:
+        raise Invalid("node node-1: Kubernetes knows no node of this name")
+
+    with pytest.raises(Invalid, match="Kubernetes knows no node of this name"):
+        await Registration(store, a_config(), must_not_detect, nobody_knows_it).register()
+
+    assert await content(store) == {}
+
+
+@in_virtual_time
+async def test_a_new_node_that_somebody_knows_is():
+    store = MemoryStore()
+
+    async def nothing_is_wrong() -> None:
+        return
+
+    await Registration(store, a_config(), must_not_detect, nothing_is_wrong).register()
+
+    assert KEY in await content(store)
+
+
+@in_virtual_time
+async def test_nobody_is_asked_of_a_node_that_is_in_the_store():
+    store = MemoryStore()
+    await register(store, a_config())
+
+    async def must_not_be_asked() -> None:
+        raise AssertionError("the API may be away")
+
+    await Registration(store, a_config(), must_not_detect, must_not_be_asked).register()
+
+
+@in_virtual_time
 async def test_by_which_name_kubernetes_knows_the_node_is_recorded():
     store = MemoryStore()
     await register(store, a_config())
