@@ -3,10 +3,10 @@ PY := .venv/bin/python
 CTL := .venv/bin/ocicatctl
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help setup demo test test-vm check bench-cni bench-ipam bench-routes proto golden topology lock map
+.PHONY: help setup demo test test-vm test-systemd check bench-cni bench-ipam bench-routes proto golden topology lock map
 
 help:  ## what each target does
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 setup:
 	@tools/setup
@@ -20,6 +20,9 @@ test: setup check  ## every test (a few minutes; needs root for network namespac
 test-vm: setup  ## pods of nodes that are virtual machines: IPIP on Debian's kernel (minutes, no KVM)
 	@tools/setup-vm
 	@$(PY) -m pytest -s tests/vm
+
+test-systemd: setup  ## a node's life under systemd: install, upgrade under load, uninstall (a minute; root)
+	@$(SUDO) $(PY) -m pytest tests/systemd
 
 check: setup  ## format, lint and types (seconds, no root)
 	@.venv/bin/ruff format --check -q .

@@ -4,18 +4,23 @@ import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import Self
 
 INTERVAL_S = 0.02
+NETNS = Path("/run/netns")
 
 
 class PingStream:
-    """Pings from a network namespace to an address all the time; counts what is lost."""
+    """Pings from a network namespace to an address all the time; counts what is lost.
 
-    def __init__(self, netns: str, address: str) -> None:
+    The namespace goes by its name, or by the path of a file that it is.
+    """
+
+    def __init__(self, netns: str | Path, address: str) -> None:
         self._process = subprocess.Popen(
             [
-                *("nsenter", f"--net=/run/netns/{netns}", "--"),
+                *("nsenter", f"--net={NETNS / netns}", "--"),
                 *("ping", "-n", "-i", str(INTERVAL_S), address),
             ],
             stdout=subprocess.PIPE,

@@ -186,7 +186,7 @@ def uninstall(state: str, root: Path, is_trial: bool, with_pods: bool, purges: b
     _say(said, is_trial=is_trial)
 
 
-def upgrade_node(state: str, *, is_trial: bool) -> None:
+def upgrade_node(state: str, timeout_s: float, *, is_trial: bool) -> None:
     """Put the files of this version in place on this node, and restart its daemons with them.
 
     Raises:
@@ -205,7 +205,8 @@ def upgrade_node(state: str, *, is_trial: bool) -> None:
     daemons = SystemdDaemons(settings) if systemd.is_running() else None
     script = preparing.script(disk, settings)
     wanted = files(where, called, script, None, units)
-    _say(renew(disk, wanted, launcher.prove, daemons, is_trial=is_trial), is_trial=is_trial)
+    said = renew(disk, wanted, launcher.prove, daemons, timeout_s=timeout_s, is_trial=is_trial)
+    _say(said, is_trial=is_trial)
 
 
 def _template(path: Path | None) -> str:

@@ -115,11 +115,11 @@ class Disk:
         here = self.at(path, follows=True)
         return here.is_file() and os.access(here, os.X_OK)
 
-    def is_there(self, path: str) -> bool:
-        """Whether anything is there; of a directory: anything in it."""
-        here = self.at(path)
+    def has_content(self, directory: str) -> bool:
+        """Whether any file is in a directory, or in one in it."""
+        here = self.at(directory, follows=True)
         with errors(here):
-            return bool(os.listdir(here)) if here.is_dir() else _status(here) is not None
+            return any(names for _, _, names in os.walk(here))
 
     def make_directory(self, path: str) -> None:
         """Make a directory; it may be there."""

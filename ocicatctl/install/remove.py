@@ -15,9 +15,9 @@ from ocicatctl.install.uninstall import uninstall
 
 _RUNTIME = ("/run/ocicat", "/run/ocicat-ipamd")
 _STATE = {
-    "/var/lib/ocicat/releases": "releases that ipamd was not told",
-    "/var/lib/ocicat-ipamd": "the history of addresses",
-    "/var/lib/private/ocicat-ipamd": "the history of addresses",  # where systemd really keeps it
+    "releases that ipamd was not told": ("/var/lib/ocicat/releases",),
+    # The first is a link to where systemd keeps what belongs to users of its making.
+    "who held which address": ("/var/lib/ocicat-ipamd", "/var/lib/private/ocicat-ipamd"),
 }
 _MANY = 5
 
@@ -53,11 +53,11 @@ def remove(
         yield f"{link}: removed"
     if is_live and recorded.files and not with_pods and not is_trial:
         yield from live.clean()
+    yield from _state(disk, purges=purges, is_trial=is_trial)
     yield from uninstall(disk, is_trial=is_trial)
     if has_systemd and not is_trial:
         systemd.reload()
         disk.remove_trees(_RUNTIME)
-    yield from _state(disk, purges=purges, is_trial=is_trial)
 
 
 def _refuse_pods(attached: Sequence[str]) -> None:
@@ -80,13 +80,12 @@ def _enabling(disk: Disk, units: Sequence[str]) -> Iterator[str]:
 
 
 def _state(disk: Disk, *, purges: bool, is_trial: bool) -> Iterator[str]:
-    """What the daemons have recorded."""
-    for path, what in _STATE.items():
-        if not disk.is_there(path):
-            continue
-        if not purges:
-            yield f"{path}: kept: {what}; --purge removes it"
-            continue
-        if not is_trial:
-            disk.remove_trees([path])
-        yield f"{path}: removed"
+    """What the daemons have recorded; directories in which nothing is say nothing."""
+    for what, paths in _STATE.items():
+        full = [path for path in paths if disk.has_content(path)]
+        if full and not purges:
+            yield f"{full[0]}: kept: {what}; --purge removes it"
+        elif not is_trial:
+            disk.remove_trees(paths)
+        if full and purges:
+            yield f"{full[0]}: removed"

@@ -16,7 +16,6 @@ from ocicatctl.install.install import install
 from ocicatctl.install.templates import BIRD
 from ocicatctl.install.wanted import File
 
-SERVING_TIMEOUT_S = 60.0
 POLL_S = 0.1
 
 
@@ -26,7 +25,7 @@ def renew(
     prove: Callable[[Sequence[Path]], None],
     daemons: Daemons | None,
     *,
-    timeout_s: float = SERVING_TIMEOUT_S,
+    timeout_s: float,
     is_trial: bool = False,
 ) -> Iterator[str]:
     """Put *files* in the place of the former version's; say what is done while it is done.

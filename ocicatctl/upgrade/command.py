@@ -39,9 +39,18 @@ Exit status: 0 done, 1 not done and the former version as before, 2 wrong usage.
     show_default=True,
     help="Where it is recorded what is ours.",
 )
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    default=60,
+    show_default=True,
+    help="How long a daemon may take until it serves.",
+)
 @click.option("--dry-run", "is_trial", is_flag=True, help="Only say what would be done.")
 @click.pass_context
-def upgrade(context: click.Context, state: str, is_trial: bool) -> None:
+def upgrade(context: click.Context, state: str, timeout_s: float, is_trial: bool) -> None:
     """Upgrade this node to the version of this ocicatctl; or take over another plugin's pods.
 
     Without a command: launchers, drop-ins and units that have changed are put in place, then
@@ -52,7 +61,7 @@ def upgrade(context: click.Context, state: str, is_trial: bool) -> None:
     if context.invoked_subcommand is None:
         from ocicatctl.install.command import upgrade_node  # imports more than a --help needs
 
-        upgrade_node(state, is_trial=is_trial)
+        upgrade_node(state, timeout_s, is_trial=is_trial)
 
 
 @upgrade.command(
