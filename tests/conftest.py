@@ -14,13 +14,16 @@ from tests.etcd_server import EtcdServer
 hypothesis.settings.register_profile("ocicat", deadline=None)
 hypothesis.settings.load_profile("ocicat")
 
-VIRTUAL_MACHINES = Path(__file__).parent / "vm"
+# Takes minutes, QEMU or a system of its own: run by hand, `make help` shows how.
+BY_HAND = ("image", "systemd", "vm")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out what takes minutes and QEMU, unless it is asked for: ``make test-vm`` does."""
-    is_asked_for = any("tests/vm" in argument for argument in config.args)
-    return True if collection_path == VIRTUAL_MACHINES and not is_asked_for else None
+    """Leave out what is run by hand, unless it is asked for."""
+    name = collection_path.name
+    if collection_path.parent != Path(__file__).parent or name not in BY_HAND:
+        return None
+    return None if any(f"tests/{name}" in argument for argument in config.args) else True
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from ocicatctl.install import conflist
@@ -15,6 +16,7 @@ CONFLIST = "/etc/cni/net.d/10-ocicat.conflist"
 NETWORK_MANAGER = "/etc/NetworkManager/conf.d/zz-ocicat.conf"
 NETWORKD = "/etc/systemd/network/05-ocicat.network"
 UDEV = "/etc/systemd/network/05-ocicat.link"
+ENVIRONMENT = "/etc/ocicat/ocicat.env"
 OCICAT, OCICAT_IPAM = (f"/opt/cni/bin/{name}" for name in LAUNCHERS)
 CALICO, CALICO_IPAM = (f"/opt/cni/bin/{name}" for name in CALICO_LAUNCHERS)
 DROP_INS = (NETWORK_MANAGER, NETWORKD, UDEV)
@@ -27,13 +29,16 @@ def a_disk(root: Path) -> Disk:
     return Disk(root, STATE)
 
 
-def wanted(script: str, *, mtu: str = "0", for_calico: bool = False) -> tuple[File, ...]:
+def wanted(
+    script: str, *, mtu: str = "0", for_calico: bool = False, units: Sequence[File] = ()
+) -> tuple[File, ...]:
     """What is installed, with the real template."""
     return files(
         Directories(),
         LAUNCHERS + CALICO_LAUNCHERS if for_calico else LAUNCHERS,
         script,
         conflist.render(TEMPLATE, {"CNI_MTU": mtu}),
+        units,
     )
 
 
