@@ -156,12 +156,15 @@ _REMEDIES = {
 
 _PLAIN_WORDS = {
     "Connection refused": "connection refused",
+    "certificate has expired": ("its certificate has expired; renew it, or set our clock right"),
     "CERTIFICATE_VERIFY_FAILED": "its certificate is not one that ETCD_CA_CERT_FILE vouches for",
     "Failed to create security handshaker": (
         "ETCD_CERT_FILE, ETCD_KEY_FILE and ETCD_CA_CERT_FILE are damaged or do not fit together"
     ),
     # It ended the connection over the certificate that it was shown, or not shown.
-    "TSI_DATA_CORRUPTED": "it refuses us; check ETCD_CERT_FILE and ETCD_KEY_FILE",
+    "TSI_DATA_CORRUPTED": (
+        "it refuses us; check ETCD_CERT_FILE and ETCD_KEY_FILE, and whether they have expired"
+    ),
     "Hostname Verification": "its certificate is not for the host that ETCD_ENDPOINTS names",
     "Handshake read failed": "it does not speak TLS; http or https in ETCD_ENDPOINTS?",
     "Ssl handshake failed": "TLS handshake failed",

@@ -259,8 +259,11 @@ def free_ports(n: int) -> list[int]:
     return found
 
 
-def make_certificates(where: Path) -> Certificates:
-    """Make an authority, a server certificate for 127.0.0.1 and a client certificate."""
+def make_certificates(where: Path, *, expired: str = "") -> Certificates:
+    """Make an authority, a server certificate for 127.0.0.1 and a client certificate.
+
+    *expired*: "server" or "client", whose certificate was good until yesterday.
+    """
     made = Certificates(
         *(where / f"{name}.pem" for name in ("ca", "server", "server-key", "client", "client-key"))
     )
@@ -277,8 +280,10 @@ def make_certificates(where: Path) -> Certificates:
         subject = f"/CN={certificate.stem}"
         _openssl("req", *new_key, "-subj", subject, "-keyout", key, "-out", request)
         authority = ("-CA", made.ca, "-CAkey", ca_key, "-CAcreateserial")
+        days = "-1" if certificate.stem == expired else "30"
         _openssl(
-            "x509", "-req", "-in", request, *authority, "-extfile", extensions, "-out", certificate
+            *("x509", "-req", "-in", request, *authority, "-days", days),
+            *("-extfile", extensions, "-out", certificate),
         )
     return made
 

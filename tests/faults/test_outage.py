@@ -493,6 +493,28 @@ def test_a_certificate_that_does_not_fit_is_named_to_the_caller_and_in_the_log(
 
 
 @pytest.mark.parametrize(
+    ("whose", "expected"),
+    [
+        ("server", "its certificate has expired"),
+        ("client", "check ETCD_CERT_FILE and ETCD_KEY_FILE, and whether they have expired"),
+    ],
+)
+def test_an_expired_certificate_is_named_to_the_caller_and_in_the_log(
+    undo, loop, tmp_path, whose, expected
+):
+    certificates = make_certificates(tmp_path, expired=whose)
+    etcd = undo.enter_context(EtcdServer(certificates=certificates))
+    node = a_node(undo, loop, etcd.config, **tls(certificates))
+    node.ipamd.spawn()
+    wait_for_log(node, "not registered yet")
+
+    told = refusal(node)
+
+    assert expected in node.ipamd.log
+    assert expected in told
+
+
+@pytest.mark.parametrize(
     ("name", "content"),
     [("ETCD_CA_CERT_FILE", None), ("ETCD_CERT_FILE", b""), ("ETCD_KEY_FILE", b"junk")],
     ids=["missing", "empty", "junk"],
