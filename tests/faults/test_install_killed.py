@@ -5,13 +5,15 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from ocicatctl.install import templates
 from ocicatctl.install.install import install
 from ocicatctl.install.uninstall import uninstall
+from ocicatctl.install.wanted import Directories, File
 from tests.installation import (
     CALICO,
     CONFLIST,
@@ -58,9 +60,11 @@ else:
 MANY = 10  # a call with fewer changes than that would mean that they are not seen
 
 
-def kill_points(make: Callable[[str], Path], verb: str, mtu: str = "0") -> Iterator[Path]:
-    """For each change of a call, a node on which it was killed just before."""
-    for number in itertools.count(1):
+def kill_points(
+    make: Callable[[str], Path], verb: str, mtu: str = "0", step: int = 1
+) -> Iterator[Path]:
+    """For each change of a call, or every *step*-th, a node on which it was killed just before."""
+    for number in itertools.count(1, step):
         root = make(f"killed-{number}")
         command = [sys.executable, "-c", KILLED, root, verb, mtu, str(number)]
         done = subprocess.run(command, cwd=ROOT, check=False)
@@ -79,8 +83,8 @@ def copy_of(root: Path) -> Path:
     return copy
 
 
-def put_in_place(root: Path, mtu: str = "0") -> Path:
-    files = wanted(SCRIPT, mtu=mtu, for_calico=True)
+def put_in_place(root: Path, mtu: str = "0", units: Sequence[File] = ()) -> Path:
+    files = wanted(SCRIPT, mtu=mtu, for_calico=True, units=units)
     install(files, a_disk(root), lambda paths: None, replaces=True)
     return root
 
@@ -139,6 +143,18 @@ def test_a_killed_upgrade_is_completed_by_the_same_call_or_taken_back(fresh):
         assert content(take_back(copy_of(root))) == before, root
         assert content(put_in_place(copy_of(root))) == old, root
         assert content(put_in_place(root, mtu="1400")) == new, root
+
+
+def test_a_half_installed_former_version_is_completed_by_the_next_or_taken_back(fresh):
+    """The next one has files that the former had not: units."""
+    units = templates.unit_files(Directories(), "/opt/ocicat/2/bin")
+    before = content(fresh("before"))
+    complete = content(put_in_place(fresh("after"), "1400", units))
+    del complete[RECORD]  # directories are in it in the order in which they were made
+
+    for root in kill_points(fresh, "install", step=7):
+        assert_whole(put_in_place(root, "1400", units), complete)
+        assert content(take_back(root)) == before, root
 
 
 def test_a_killed_uninstall_is_completed_by_the_same_call_or_undone_by_install(fresh):

@@ -58,7 +58,8 @@ def property_of(machine, unit: str, name: str) -> str:
 
 
 def test_a_boot_without_etcd_is_survived(machine, before):
-    ocicatctl(machine, "1", "install")
+    done = ocicatctl(machine, "1", "install")
+    assert "systemctl enable --now ocicat.target" in done.stdout
     machine.put("/etc/ocicat/etcd/client.key", KEY, 0o600)
 
     machine.run("systemctl", "daemon-reload")

@@ -9,6 +9,7 @@ import pytest
 
 from tests.installation import CALICO, CONFLIST, OCICAT, STATE, a_disk, put, snapshot
 
+UNIT = "/etc/systemd/system/ocicat-ipamd.service"
 OCICATCTL = [sys.executable, "-m", "ocicatctl"]
 
 
@@ -140,6 +141,53 @@ def test_it_warns_of_what_is_in_place_and_will_not_work(root):
         "warning: /etc/cni/net.d/05-other.conf: comes before 10-ocicat.conflist; "
         "runtimes use only the first",
     ]
+
+
+@pytest.fixture
+def programs(root):
+    """The daemons' programs, beside the interpreter."""
+    for name in ("ocicat-ipamd", "ocicat-cni-server", "ocicat-route-distributor"):
+        put(root, f"{os.path.dirname(sys.executable)}/{name}", "", 0o755)
+    for path in ("/usr/sbin/bird", "/usr/sbin/nft"):
+        put(root, path, "", 0o755)
+
+
+def is_hidden(path: str) -> bool:
+    return path.startswith(("/home/", "/root/", "/tmp/"))
+
+
+def test_units_are_written_as_asked_and_never_into_another_root_by_themselves(root, programs):
+    assert ocicatctl("install", "--root", root).returncode == 0
+    assert not (root / UNIT.lstrip("/")).exists()
+
+    done = ocicatctl("install", "--root", root, "--systemd")
+
+    if any(map(is_hidden, (sys.executable, os.path.realpath(sys.executable)))):
+        assert done.returncode == 1
+        assert "units do not see what is in /home, /root" in done.stderr
+        assert "say --no-systemd" in done.stderr
+        assert not (root / UNIT.lstrip("/")).exists()
+    else:
+        assert done.returncode == 0, done.stderr
+        assert f"{UNIT}: installed" in done.stdout
+        assert "systemctl enable --now ocicat.target" in done.stdout
+
+
+def test_units_without_programs_are_refused(root):
+    before = snapshot(root)
+
+    done = ocicatctl("install", "--root", root, "--systemd")
+
+    assert done.returncode == 1
+    assert "ocicat-ipamd: is not there; install the package ocicat in there" in done.stderr
+    assert snapshot(root) == before
+
+
+def test_an_upgrade_of_nothing_is_refused(tmp_path):
+    done = ocicatctl("upgrade", "--state-dir", tmp_path)
+
+    assert done.returncode == 1
+    assert done.stderr == "ocicatctl: nothing is installed here; ocicatctl install does that\n"
 
 
 def test_a_launcher_whose_plugin_is_gone_says_so(root):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from datamodel.errors import Invalid
-from ocicatctl.install import templates
+from ocicatctl.install import preparing, templates
 from ocicatctl.install.install import install
 from ocicatctl.install.remove import remove
 from ocicatctl.install.settings import settings
@@ -23,6 +23,7 @@ EXPOSURE = {
     "ocicat-bird.service": 2.1,
 }
 UNITS = "/etc/systemd/system"
+TEMPLATE = templates.unit_files(Directories(), "/bin")[0].content
 LINK = f"{UNITS}/multi-user.target.wants/ocicat.target"
 
 
@@ -185,5 +186,14 @@ def test_the_environment_file_is_read_as_systemd_does():
     text = "# A=1\n; B=2\nC=3\n D = 'four 4' \nE=\"5\"\nF='6\nno assignment\n9=9\nG=\n"
 
     assert settings(text) == {"C": "3", "D": "four 4", "E": "5", "F": "'6", "G": ""}
-    (template, *_) = templates.unit_files(Directories(), "/bin")
-    assert settings(template.content.decode()) == {}
+    assert settings(TEMPLATE.decode()) == {}
+
+
+def test_launchers_carry_what_the_environment_file_says_if_daemons_read_it(root, disk):
+    put(root, ENVIRONMENT, "OCICAT_CNI_SOCKET=/run/of-file.sock\n", 0o600)
+
+    read = preparing.environment(disk, Directories(), with_units=True)
+    unread = preparing.environment(disk, Directories(), with_units=False)
+
+    assert read["OCICAT_CNI_SOCKET"] == "/run/of-file.sock"
+    assert "OCICAT_CNI_SOCKET" not in unread
