@@ -46,30 +46,31 @@ def bin_dir(facts: Facts) -> Iterator[Finding]:
     """Whether our launcher is where the runtime looks."""
     seen = facts.of(Runtimes)
     for one in _users(seen):
-        dirs = [seen.bins[path] for path in one.bin_dirs if path in seen.bins]
-        name = _called(one)
-        usable = [at for at in dirs if "ocicat" in at.programs or "calico" in at.programs]
-        if usable:
-            yield from _noexec(usable[0])
-            continue
-        first = one.bin_dirs[0]
-        state = "is not there" if not dirs[0].exists else "has no launcher of ours"
-        yield Wrong(
-            f"bin dir {first}: {state}, and {name} looks for plugins there",
-            "every ADD fails: the runtime finds no plugin",
-            f"ocicatctl install --bin-dir {first} --conf-dir {one.conf_dir}",
-        )
+        dirs = [seen.bins[path] for path in one.bin_dirs]
+        having = next((at for at in dirs if {"ocicat", "calico"} & (at.programs | at.others)), None)
+        if having and having.is_noexec:
+            yield Wrong(
+                f"bin dir {having.path}: is on a file system that is mounted noexec",
+                "no plugin in it can be executed: every ADD fails",
+                _executable(having),
+            )
+        elif having:
+            yield Fine(f"bin dir {having.path}: has our launcher")
+        else:
+            first = dirs[0]
+            state = "has no launcher of ours" if first.exists else "is not there"
+            yield Wrong(
+                f"bin dir {first.path}: {state}, and {_called(one)} looks for plugins there",
+                "every ADD fails: the runtime finds no plugin",
+                f"ocicatctl install --bin-dir {first.path} --conf-dir {one.conf_dir}",
+            )
 
 
-def _noexec(at: BinDir) -> Iterator[Finding]:
+def _executable(at: BinDir, name: str = "") -> str:
+    """The command that makes a plugin one that can be executed."""
     if at.is_noexec:
-        yield Wrong(
-            f"bin dir {at.path}: is on a file system that is mounted noexec",
-            "no plugin in it can be executed: every ADD fails",
-            f"mount -o remount,exec $(findmnt -no TARGET -T {at.path})",
-        )
-    else:
-        yield Fine(f"bin dir {at.path}: has our launcher")
+        return f"mount -o remount,exec $(findmnt -no TARGET -T {at.path})"
+    return f"chmod 0755 {at.path}/{name}"
 
 
 def conflist(facts: Facts) -> Iterator[Finding]:
@@ -142,7 +143,7 @@ def _plugin(name: str, dirs: list[BinDir], winner: ConfFile) -> Wrong | None:
             return Wrong(
                 f"{at.path}/{name}: cannot be executed, and {winner.path} needs it",
                 "every ADD fails, and of pods that are deleted addresses leak",
-                f"chmod 0755 {at.path}/{name}",
+                _executable(at, name),
             )
     is_ours = name in _NAMES
     install = f"ocicatctl install --bin-dir {dirs[0].path}"
@@ -161,8 +162,11 @@ def _plugin(name: str, dirs: list[BinDir], winner: ConfFile) -> Wrong | None:
 def launchers(facts: Facts) -> Iterator[Finding]:
     """Whether each launcher answers, and is that of this version."""
     installation = facts.of(Installation)
+    bins = facts.of(Runtimes).bins
     for one in installation.launchers:
-        wrong = list(_launcher(one, facts.settings.cni))
+        directory, _, name = one.path.rpartition("/")
+        executable = _executable(bins.get(directory, BinDir(directory)), name)
+        wrong = list(_launcher(one, facts.settings.cni, executable))
         yield from wrong
         if not wrong and one.proof is None:
             yield Unknown(f"{one.path}: not called, it is for another file system")
@@ -172,7 +176,7 @@ def launchers(facts: Facts) -> Iterator[Finding]:
         yield Unknown("no launcher of ours found; see bin-dir")
 
 
-def _launcher(one: Launcher, socket: str) -> Iterator[Wrong]:
+def _launcher(one: Launcher, socket: str, executable: str) -> Iterator[Wrong]:
     again = f"ocicatctl install --bin-dir {one.path.rpartition('/')[0]}"
     if not one.has_interpreter:
         yield Wrong(
@@ -184,7 +188,7 @@ def _launcher(one: Launcher, socket: str) -> Iterator[Wrong]:
         yield Wrong(
             f"{one.path}: does not run ({one.proof})",
             "no call of the runtime gets through: every ADD and DEL fails",
-            again,
+            executable if "may not be executed" in one.proof else again,
         )
     if not one.has_fallback:
         yield Wrong(
