@@ -102,10 +102,10 @@ BREAK = """
     nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'
     sysctl -qw net.ipv4.ip_forward=0 net.ipv4.conf.all.rp_filter=1
     sysctl -qw net/ipv4/conf/$POD_LINK/proxy_arp=0
-    ip link add second type dummy
+    ip link add second type bridge
     ip address add 10.77.0.1/24 dev second
     ip link set second up
-    ip link add calileaked0 type dummy
+    ip link add calileaked0 type bridge
     ip link set calileaked0 up
     ip route add $BLOCK via 10.0.0.1 proto static
     chmod 0644 $DIR/bin/ocicat
@@ -115,7 +115,7 @@ UNDO = """
     rm -f $DIR/net.d/05-other.conflist*
     chmod 0755 $DIR/bin/ocicat
     ip route del $BLOCK proto static || :
-    ip link del second
+    ip link del second || :
     ip link del calileaked0 || :
     sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0
     nft 'delete table ip filter' || :
@@ -143,9 +143,9 @@ def test_what_is_broken_is_named_and_the_commands_mend_it(lab, node, doctor):
     }
     nobodys = Affinity("node-9", ip_network("10.233.127.0/24"), "confirmed")
     key, value = keys.affinity(nobodys.host, nobodys.cidr), codec.encode_affinity(nobodys)
-    on_node(node, BREAK, **settings)
-    etcd.etcdctl(lab.spec, "put", key, value.decode())
     try:
+        on_node(node, BREAK, **settings)
+        etcd.etcdctl(lab.spec, "put", key, value.decode())
         broken = doctor()
         for name in broken.keys() & BROKEN.keys():
             for command in dict.fromkeys(one["mend"] for one in broken[name]):
