@@ -1,4 +1,4 @@
-"""What the container runtime sees: its directories, the configuration that wins, our launchers.
+"""What the container runtime sees: its directories, the configuration that wins, its plugins.
 
 Pure: no I/O.
 """
@@ -7,14 +7,14 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from ocicatctl.doctor.facts import BinDir, ConfFile, Facts, Installation, Launcher, Runtimes
+from ocicatctl.doctor.facts import BinDir, ConfFile, Facts, Runtimes
 from ocicatctl.doctor.finding import Finding, Fine, Unknown, Wrong
 from ocicatctl.doctor.runtime_config import Runtime
-from ocicatctl.doctor.settings import ENVIRONMENT_FILE
-from ocicatctl.install.plan import Removing, removing
 from ocicatctl.install.wanted import CALICO_LAUNCHERS, LAUNCHERS
 
-_NAMES = (*LAUNCHERS, *CALICO_LAUNCHERS)
+NAMES = (*LAUNCHERS, *CALICO_LAUNCHERS)
+# The plugins of Debian's package that may stand behind ours.
+_REFERENCE = ("bandwidth", "firewall", "portmap", "sbr", "tuning", "vrf")
 
 
 def runtime(facts: Facts) -> Iterator[Finding]:
@@ -52,7 +52,7 @@ def bin_dir(facts: Facts) -> Iterator[Finding]:
             yield Wrong(
                 f"bin dir {having.path}: is on a file system that is mounted noexec",
                 "no plugin in it can be executed: every ADD fails",
-                _executable(having),
+                executable(having),
             )
         elif having:
             yield Fine(f"bin dir {having.path}: has our launcher")
@@ -66,7 +66,7 @@ def bin_dir(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def _executable(at: BinDir, name: str = "") -> str:
+def executable(at: BinDir, name: str = "") -> str:
     """The command that makes a plugin one that can be executed."""
     if at.is_noexec:
         return f"mount -o remount,exec $(findmnt -no TARGET -T {at.path})"
@@ -119,11 +119,12 @@ def _winner(winner: ConfFile, files: tuple[ConfFile, ...], one: Runtime) -> Iter
 
 
 def plugins(facts: Facts) -> Iterator[Finding]:
-    """Whether every plugin of the configuration that wins can be executed."""
+    """Whether every plugin of our configuration can be executed; that it wins is conflist's."""
     seen = facts.of(Runtimes)
     for one in _users(seen):
-        winner = winning(seen.conf.get(one.conf_dir, ()), one.network)
+        winner = next(filter(_is_ours, seen.conf.get(one.conf_dir, ())), None)
         if winner is None:
+            yield Unknown(f"conf dir {one.conf_dir}: has none of ours; see conflist")
             continue
         missing = False
         for plugin in _types(winner):
@@ -143,112 +144,24 @@ def _plugin(name: str, dirs: list[BinDir], winner: ConfFile) -> Wrong | None:
             return Wrong(
                 f"{at.path}/{name}: cannot be executed, and {winner.path} needs it",
                 "every ADD fails, and of pods that are deleted addresses leak",
-                _executable(at, name),
+                executable(at, name),
             )
-    is_ours = name in _NAMES
     install = f"ocicatctl install --bin-dir {dirs[0].path}"
     calico = " --calico" if name in CALICO_LAUNCHERS else ""
-    reference = (
-        "apt-get install containernetworking-plugins && "
-        f"ln -s /usr/lib/cni/{name} {dirs[0].path}/{name}"
-    )
+    if name in NAMES:
+        mend = f"{install}{calico}"
+    elif name in _REFERENCE:
+        mend = (
+            "apt-get install containernetworking-plugins && "
+            f"ln -s /usr/lib/cni/{name} {dirs[0].path}/{name}"
+        )
+    else:
+        mend = f"find / -xdev -type f -name {name}"
     return Wrong(
         f"{dirs[0].path}/{name}: is not there, and {winner.path} needs it",
         "every ADD fails, and of pods that are deleted addresses leak",
-        f"{install}{calico}" if is_ours else reference,
+        mend,
     )
-
-
-def launchers(facts: Facts) -> Iterator[Finding]:
-    """Whether each launcher answers, and is that of this version."""
-    installation = facts.of(Installation)
-    bins = facts.of(Runtimes).bins
-    for one in installation.launchers:
-        directory, _, name = one.path.rpartition("/")
-        executable = _executable(bins.get(directory, BinDir(directory)), name)
-        wrong = list(_launcher(one, facts.settings.cni, executable))
-        yield from wrong
-        if not wrong and one.proof is None:
-            yield Unknown(f"{one.path}: not called, it is for another file system")
-        elif not wrong:
-            yield Fine(f"{one.path}: answers VERSION, and is of this version")
-    if not installation.launchers:
-        yield Unknown("no launcher of ours found; see bin-dir")
-
-
-def _launcher(one: Launcher, socket: str, executable: str) -> Iterator[Wrong]:
-    again = f"ocicatctl install --bin-dir {one.path.rpartition('/')[0]}"
-    if not one.has_interpreter:
-        yield Wrong(
-            f"{one.path}: its interpreter {one.interpreter} is not there",
-            "no call of the runtime gets through: every ADD and DEL fails",
-            "apt-get install python3-minimal",
-        )
-    elif one.proof:
-        yield Wrong(
-            f"{one.path}: does not run ({one.proof})",
-            "no call of the runtime gets through: every ADD and DEL fails",
-            executable if "may not be executed" in one.proof else again,
-        )
-    if not one.has_fallback:
-        yield Wrong(
-            f"{one.path}: {one.fallback or 'the Python of Ocicat'} is not there",
-            "while the CNI server is down, ADD and DEL fail",
-            again,
-            is_warning=True,
-        )
-    if one.socket != socket:
-        yield Wrong(
-            f"{one.path}: calls the CNI server at {one.socket}, not at {socket}",
-            "each call is served by a process of its own, slowly, or not at all",
-            f"OCICAT_CNI_SOCKET={socket} {again}",
-        )
-    if one.is_current is False:
-        yield Wrong(
-            f"{one.path}: is of another version than this ocicatctl",
-            "launcher and server may not understand each other",
-            again,
-        )
-
-
-def installation(facts: Facts) -> Iterator[Finding]:
-    """Whether what was installed is there, whole."""
-    seen = facts.of(Installation)
-    for path in seen.unfinished:
-        yield Wrong(
-            f"{path}: is left of an install that was interrupted",
-            "what is installed is of two versions",
-            "ocicatctl install",
-        )
-    if seen.manifest is None:
-        yield Fine("nothing is recorded as installed by ocicatctl install")
-        return
-    damaged = False
-    for path, entry in seen.manifest.files.items():
-        found = seen.found[path]
-        what = "is not there" if not found.exists else "was changed since"
-        if len(entry.digests) > 1:
-            what = "may be of an older version: an install was interrupted"
-        elif found.exists and (removing(entry, found) is not Removing.KEPT or _is_editable(path)):
-            continue
-        damaged = True
-        name = path.rpartition("/")[2]
-        is_launcher = name in _NAMES
-        yield Wrong(
-            f"{path}: {what}",
-            "the node is not as install has left it",
-            f"mv {path} {path}.changed && ocicatctl install"
-            if is_launcher and found.exists and len(entry.digests) == 1
-            else "ocicatctl install",
-            is_warning=found.exists and not is_launcher,
-        )
-    if not damaged:
-        yield Fine(f"{len(seen.manifest.files)} files are as ocicatctl install has left them")
-
-
-def _is_editable(path: str) -> bool:
-    """Whether it is the operator's from the moment that it is there."""
-    return path.endswith(ENVIRONMENT_FILE.rpartition("/")[2])
 
 
 # ---- configurations ----------------------------------------------------------------------------
@@ -283,13 +196,13 @@ def _types(file: ConfFile) -> list[str]:
     ipam = [
         p["ipam"].get("type")
         for p in plugins
-        if isinstance(p.get("ipam"), dict) and p["type"] not in _NAMES
+        if isinstance(p.get("ipam"), dict) and p["type"] not in NAMES
     ]
     return list(dict.fromkeys([*(p["type"] for p in plugins), *filter(None, ipam)]))
 
 
 def _is_ours(file: ConfFile) -> bool:
-    return _document(file) is not None and not {*_NAMES}.isdisjoint(_types(file))
+    return _document(file) is not None and not {*NAMES}.isdisjoint(_types(file))
 
 
 def _users(seen: Runtimes) -> list[Runtime]:

@@ -80,9 +80,9 @@ def doctor(
     """Check this node for everything that is known to go wrong; it changes nothing.
 
     Run it on the node, as root. Settings are those of this environment, and below it those that
-    /etc/ocicat/ocicat.env has for the daemons. Of each thing it says that
-    it is fine, or what is wrong, why that matters and the command that mends it. It takes at most
-    five seconds, whatever does not answer.
+    /etc/ocicat/ocicat.env has for the daemons. Of each thing it says that it is fine, or what is
+    wrong, why that matters and the command that mends it. It takes at most five seconds, whatever
+    does not answer.
     """
     if is_list:
         click.echo(list_text(CHECKS), nl=False)

@@ -7,6 +7,7 @@ from ocicatctl.doctor import (
     checks_daemons,
     checks_etcd,
     checks_host,
+    checks_installed,
     checks_network,
     checks_runtime,
 )
@@ -39,7 +40,7 @@ CHECKS = (
     Check(
         "plugins",
         RUNTIME,
-        "whether every plugin of that configuration is there and can be executed",
+        "whether every plugin of our configuration is there and can be executed",
         "if a chained one is missing its ADDs and DELs fail, and ours never gets the DEL",
         checks_runtime.plugins,
     ),
@@ -49,14 +50,14 @@ CHECKS = (
         "whether each launcher answers VERSION, has its interpreter, calls this node's CNI server "
         "and is of this version",
         "a half upgraded node works until its server is down",
-        checks_runtime.launchers,
+        checks_installed.launchers,
     ),
     Check(
         "installation",
         RUNTIME,
         "whether the files that install recorded are there, unchanged, and of one version",
         "an install that was killed, or somebody's edit",
-        checks_runtime.installation,
+        checks_installed.installation,
     ),
     Check(
         "network-manager",

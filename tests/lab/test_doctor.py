@@ -101,7 +101,7 @@ def test_of_a_node_that_works_nothing_is_wrong_and_nothing_is_changed(lab, node,
 BREAK = """
     nft 'add table ip filter'
     nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'
-    sysctl -qw net.ipv4.ip_forward=0 net.ipv4.conf.all.rp_filter=1
+    sysctl -qw net.ipv4.conf.all.rp_filter=1
     sysctl -qw net/ipv4/conf/$POD_LINK/proxy_arp=0
     ip link add second type bridge
     ip address add 10.77.0.1/24 dev second
@@ -118,7 +118,7 @@ UNDO = """
     ip route del $BLOCK proto static || :
     ip link del second || :
     ip link del calileaked0 || :
-    sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0
+    sysctl -qw net.ipv4.conf.all.rp_filter=0
     nft 'delete table ip filter' || :
 """
 BROKEN = {
@@ -126,7 +126,6 @@ BROKEN = {
     "plugins": "bin/ocicat: cannot be executed",
     "launchers": "bin/ocicat: may not be executed",
     "forward-policy": "chain FORWARD of table ip filter drops",
-    "ip-forward": "net.ipv4.ip_forward: is 0",
     "forwarding": "proxy_arp: is 0",
     "rp-filter": "is strict on eth0",
     "pod-links": "calileaked0: no route leads to it",

@@ -144,7 +144,11 @@ WRONG: dict[str, list[tuple[Facts, str, str]]] = {
         (facts(replace(installation(), launchers=(replace(LAUNCHER, **change),))), said, mend)
         for change, said, mend in (
             ({"has_interpreter": False}, "its interpreter /usr/bin/python3", "apt-get install"),
-            ({"proof": "x: may not be executed"}, "does not run (x: may not", "chmod 0755 /opt/cni"),
+            (
+                {"proof": "x: may not be executed"},
+                "does not run (x: may not",
+                "chmod 0755 /opt/cni",
+            ),
             ({"proof": "x: exit status 1"}, "does not run (x: exit", "install --bin-dir /opt"),
             ({"is_current": False}, "is of another version", "install --bin-dir /opt"),
             ({"socket": "/run/old.sock"}, "/run/old.sock, not at", "OCICAT_CNI_SOCKET=/run/oci"),
