@@ -12,6 +12,7 @@ import pytest
 
 from ocicatctl.topology.build import topology
 from ocicatctl.topology.command import rendered
+from ocicatctl.topology.style import style
 from tests.golden.clusters import CASES
 
 GOLDEN = Path(__file__).parent / "topology"
@@ -54,6 +55,12 @@ def test_the_dot_is_in_the_language_of_graphviz(case):
 
     assert (first, last) == ("graph topology {", "}")
     assert [line for line in statements if not _STATEMENT.fullmatch(line)] == []
+
+
+def test_the_picture_in_the_readme_was_drawn_by_this_code():
+    page = (GOLDEN.parents[2] / "docs" / "topology.svg").read_text()
+
+    assert style() in page, "call make topology, and look at it"
 
 
 def test_every_expected_file_belongs_to_a_case():
