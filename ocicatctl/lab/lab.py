@@ -175,7 +175,7 @@ class Lab:
         installed = json.loads((node.directory / "net.d" / conflist.NAME).read_text())
         return Runtime(node.namespace, installed, node.bin)
 
-    def container(self, node: NodeSpec, name: str) -> LabPod:
+    def container(self, node: NodeSpec, name: str, space: str = "default") -> LabPod:
         """Make a pod's namespace and remember it; it is not on the network yet."""
         if not _POD_NAME.fullmatch(name):
             raise Invalid(f"pod {name!r}: use up to 62 lower-case letters, digits and dashes")
@@ -185,20 +185,22 @@ class Lab:
         if (system.NETNS / namespace).exists():
             raise Invalid(f"pod {name}: namespace {namespace} exists and is not the lab's")
         identity = hashlib.sha256(os.urandom(32)).hexdigest()
-        args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={name}"
+        args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE={space};K8S_POD_NAME={name}"
         container = Container(identity, str(system.NETNS / namespace), args=args)
         pod = LabPod(name, node.name, container, None)
         self._records.save(pod)
         system.add_namespace(namespace)
         return pod
 
-    def add_pod(self, node: NodeSpec, name: str) -> LabPod:
+    def add_pod(self, node: NodeSpec, name: str, space: str = "default") -> LabPod:
         """Make a pod and put it on the network, exactly as a runtime does.
+
+        *space* is its namespace in Kubernetes.
 
         Raises:
             PluginError: the plugin refused; no pod is left.
         """
-        pod = self.container(node, name)
+        pod = self.container(node, name, space)
         try:
             result = self.runtime(node).add(pod.container)
         except OcicatError:
