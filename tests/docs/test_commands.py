@@ -16,7 +16,7 @@ import pytest
 
 from ocicatctl.__main__ import ocicatctl
 from ocicatctl.lab.lab import Lab
-from tests.docs import stages
+from tests.docs import quick, stages
 from tests.docs.commands import NOT_HERE, RUN, missing_of_the_tree, programs, why_not_here
 from tests.docs.pages import Block, Example, blocks, inline, manifests
 from tests.docs.shapes import differences
@@ -112,11 +112,12 @@ def test_what_a_script_calls_is_found():
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Iterator[World]:
     lab = Lab(f"d{os.getpid()}")
-    try:
-        lab.up(NODES)
-        yield World(lab, tmp_path_factory.mktemp("world"))
-    finally:
-        lab.down()
+    with quick.running(tmp_path_factory.mktemp("programs")) as programs:
+        try:
+            lab.up(NODES)
+            yield World(lab, tmp_path_factory.mktemp("world"), programs)
+        finally:
+            lab.down()
 
 
 @pytest.fixture(scope="module")

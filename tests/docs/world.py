@@ -90,8 +90,9 @@ NAMES = {
 class World:
     """A lab that is as the pages say."""
 
-    def __init__(self, lab: Lab, directory: Path) -> None:
+    def __init__(self, lab: Lab, directory: Path, programs: Path) -> None:
         self.lab = lab
+        self.programs = programs  # before those of the system
         self.directory = directory
         self.node = lab.nodes[0]
         first = lab.add_pod(self.node, "web-0")
@@ -130,7 +131,7 @@ class World:
         self, command: str, directory: Path, **settings: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command on the node, with its settings."""
-        path = f"{os.path.dirname(sys.executable)}:{system.BASE_ENVIRONMENT['PATH']}"
+        path = f"{self.programs}:{system.BASE_ENVIRONMENT['PATH']}"
         environment = {**system.BASE_ENVIRONMENT, **self.node.environment, **settings}
         return self._run(
             ("bash", "-ec", self.translated(command)),
