@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.docs.pages import ROOT
+from tests.docs.pages import COMMENT, ROOT
 
 # The programs that are run, on the first node of a lab.
 RUN = frozenset(
@@ -87,14 +87,13 @@ _BEFORE = frozenset(
 )
 _KEYWORDS = frozenset({"for", "done", "fi", "case", "esac", "}", ")", "cd", "export", "set"})
 _OPERATORS = frozenset(";|&()\n")
-_COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
 _HEREDOC = re.compile(r"<<-?\s*['\"]?(\w+)['\"]?.*?^\s*\1$", re.MULTILINE | re.DOTALL)
 _ASSIGNMENT = re.compile(r"\w+=.*", re.DOTALL)
 
 
 def programs(script: str) -> Iterator[str]:
     """The programs that a script calls; what a here-document holds is none."""
-    text = _COMMENT.sub("", _HEREDOC.sub("", script.replace("\\\n", " ")))
+    text = COMMENT.sub("", _HEREDOC.sub("", script.replace("\\\n", " ")))
     lexer = shlex.shlex(text, posix=True, punctuation_chars="();|&<>\n")
     lexer.whitespace_split = True
     lexer.whitespace = " \t"
@@ -118,7 +117,7 @@ def why_not_here(command: str) -> str | None:
     found = [name for name in programs(command) if not name.startswith(("$", "/"))]
     if unknown := [name for name in found if name not in RUN and not _reason(name)]:
         raise KeyError(unknown[0])
-    plain = _COMMENT.sub("", command)
+    plain = COMMENT.sub("", command)
     for pattern, reason in ELSEWHERE.items():
         if re.search(pattern, plain):
             return reason
@@ -126,14 +125,14 @@ def why_not_here(command: str) -> str | None:
 
 
 def _reason(program: str) -> str | None:
-    if program.startswith("tools/"):
+    if "/" in program and (ROOT / program).is_file():
         return "a script of the tree; that it exists is tested"
     return NOT_HERE.get(program)
 
 
 def missing_of_the_tree(command: str) -> list[str]:
     """What a command that is not run names of our tree, and is not there."""
-    words = _COMMENT.sub("", command.replace("\\\n", " ")).split()
+    words = COMMENT.sub("", command.replace("\\\n", " ")).split()
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     missing = []
     if "make" in words:

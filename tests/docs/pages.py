@@ -23,6 +23,8 @@ SHELLS = ("sh", "bash", "shell", "console")
 _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^ *```$", re.MULTILINE | re.DOTALL
 )
+COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
+_AHEAD = re.compile(r"sudo|\w+=\S*")
 _INLINE = re.compile(r"`(?:\$ )?(ocicatctl [^`]+)`")
 _DRAWING = re.compile(r"[\u2500-\u257f▶◀▲▼]")
 _PLACEHOLDER = re.compile(r"[\[\]|<>…]|\.\.\.|\b[A-Z]{1,}\b|-f$|\$")
@@ -99,7 +101,7 @@ def _block(fence: Fence, known: frozenset[str]) -> Block | None:
         return None
     if re.search(r"^\$ ", fence.text, re.MULTILINE):
         return _session(fence)
-    first = next((w for w in fence.text.split() if not w.startswith("#")), "")
+    first = next((w for w in COMMENT.sub("", fence.text).split() if not _AHEAD.fullmatch(w)), "")
     if fence.language == "" and _DRAWING.search(fence.text):
         return None
     if fence.language not in SHELLS and first.removeprefix(".venv/bin/") not in known:
