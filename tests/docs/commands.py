@@ -117,11 +117,10 @@ def why_not_here(command: str) -> str | None:
     found = [name for name in programs(command) if not name.startswith(("$", "/"))]
     if unknown := [name for name in found if name not in RUN and not _reason(name)]:
         raise KeyError(unknown[0])
+    if reasons := [reason for name in found if (reason := _reason(name))]:
+        return reasons[0]
     plain = COMMENT.sub("", command)
-    for pattern, reason in ELSEWHERE.items():
-        if re.search(pattern, plain):
-            return reason
-    return next((reason for name in found if (reason := _reason(name))), None)
+    return next((why for pattern, why in ELSEWHERE.items() if re.search(pattern, plain)), None)
 
 
 def _reason(program: str) -> str | None:
