@@ -5,6 +5,7 @@ that begins with OCICAT_ and is not here is a mistake.
 """
 
 import ipaddress
+import math
 import re
 from collections.abc import Mapping
 
@@ -26,6 +27,9 @@ OURS = {
     "OCICAT_IPAMD_METRICS": "address:port where ipamd shows its metrics; empty: nowhere",
     "OCICAT_CNI_METRICS": "address:port where the CNI server shows its metrics; empty: nowhere",
     "OCICAT_ROUTES_METRICS": "address:port of the route distributor's metrics; empty: nowhere",
+    "OCICAT_CONTROLLERS_METRICS": "address:port of the controller's metrics; empty: nowhere",
+    "OCICAT_CONTROLLERS_NODE_GRACE": "how long a node must be gone to be taken back",
+    "OCICAT_CONTROLLERS_LEAK_GRACE": "how long the pod of an address must be gone",
     "OCICAT_LOG_LEVEL": "debug, info, warning or error",
 }
 
@@ -50,6 +54,25 @@ def log_level(environment: Mapping[str, str]) -> tuple[str, list[str]]:
         return level.upper(), []
     choices = ", ".join(LOG_LEVELS).lower()
     return "INFO", [f"OCICAT_LOG_LEVEL: {level!r} is not one of {choices}"]
+
+
+_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{0,12})?|\.[0-9]{1,12}", re.ASCII)
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
+_DURATION = re.compile(rf"({_NUMBER.pattern})({'|'.join(_UNITS)})")
+
+
+def duration(environment: Mapping[str, str], name: str, default: float) -> tuple[float, list[str]]:
+    """Read a number of seconds, or a duration as Go writes it (``1m30s``); and what is wrong."""
+    value = environment.get(name) or str(default)
+    if _NUMBER.fullmatch(value):
+        seconds = float(value)
+    elif re.fullmatch(rf"({_DURATION.pattern})+", value):
+        seconds = math.fsum(float(m[1]) * _UNITS[m[3]] for m in _DURATION.finditer(value))
+    else:
+        seconds = 0.0
+    if seconds > 0:
+        return seconds, []
+    return default, [f"{name}: {value!r} is not a duration, e.g. 60s or 1m30s"]
 
 
 _LISTENING = re.compile(r"(\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")

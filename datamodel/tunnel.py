@@ -46,3 +46,9 @@ TUNNELS = (IPIP, VXLAN, VXLAN_V6)
 def overhead(pool: Pool) -> int:
     """How many bytes of a packet to or from an address of *pool* a tunnel may take."""
     return max((tunnel.overhead for tunnel in TUNNELS if tunnel.is_used_by(pool)), default=0)
+
+
+def tunnel_handles(node: str) -> list[str]:
+    """Under which the addresses of a node's tunnels are held, those of Felix's alone included."""
+    kinds = ("ipip", "vxlan", "vxlan-v6", "wireguard", "wireguard-v6")
+    return [f"{kind}-tunnel-addr-{node}" for kind in kinds]

@@ -463,6 +463,32 @@ def decode_kubernetes_names(key: str, value: bytes) -> tuple[str, ...]:
         return tuple(name for ref in ours if (name := reading.text(ref.get("nodeName") or "")))
 
 
+@dataclass(frozen=True, slots=True)
+class DepartedNode:
+    """A node of Kubernetes that is gone and is being taken back."""
+
+    kubernetes_names: tuple[str, ...]
+    resource: bytes  # its Node, should it come back
+
+
+def encode_departed(departed: DepartedNode) -> bytes:
+    """Write that a node is being taken back."""
+    names, node = list(departed.kubernetes_names), json.loads(departed.resource)
+    return dump({"kubernetesNames": names, "node": node})
+
+
+def decode_departed(key: str, value: bytes) -> DepartedNode:
+    """Read that a node is being taken back.
+
+    Raises:
+        Invalid: it is no such thing.
+    """
+    document = load(key, value)
+    with reading.entry(key):
+        resource = dump(reading.document(document["node"]))
+        return DepartedNode(reading.texts(document["kubernetesNames"]), resource)
+
+
 # Where a Node has the address of each of its tunnels.
 _TUNNEL_FIELDS = {
     IPIP: ("bgp", "ipv4IPIPTunnelAddr"),

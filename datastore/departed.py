@@ -12,6 +12,7 @@ from datetime import datetime
 from datamodel.block import WINDOWS_HANDLE, Address, Attribute, Block
 from datamodel.errors import Invalid
 from datamodel.pool import Network
+from datamodel.tunnel import tunnel_handles
 from datastore import codec, keys
 from datastore.known import Known
 from datastore.store import MAX_OPERATIONS, Change, Decision, Entry
@@ -39,9 +40,8 @@ class Departed:
 
     @property
     def tunnel_handles(self) -> list[str]:
-        """Under which Felix holds the addresses of its tunnels."""
-        kinds = ("ipip", "vxlan", "vxlan-v6", "wireguard", "wireguard-v6")
-        return [f"{kind}-tunnel-addr-{self.name}" for kind in kinds]
+        """Under which the addresses of its tunnels are held."""
+        return tunnel_handles(self.name)
 
     @property
     def belongings(self) -> list[str]:

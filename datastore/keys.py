@@ -31,6 +31,7 @@ KUBE_CONTROLLERS_CONFIGURATION = f"{RESOURCES}kubecontrollersconfigurations/defa
 CLUSTER_INFORMATION = f"{RESOURCES}clusterinformations/default"
 
 CLAIMS = "/ocicat/claims/"  # which machine runs under a node's name, for as long as it does
+ALL_DEPARTED = "/ocicat/departed/"  # nodes that are being taken back
 
 
 @lru_cache(maxsize=16_384)
@@ -72,6 +73,11 @@ def node(name: str) -> str:
 def claim(name: str) -> str:
     """The key that says which machine runs under a node's name."""
     return f"{CLAIMS}{name}"
+
+
+def departed(name: str) -> str:
+    """The key of a node that is being taken back."""
+    return f"{ALL_DEPARTED}{name}"
 
 
 def endpoint(namespace: str, name: str) -> str:

@@ -6,7 +6,6 @@ once.
 
 import contextlib
 import ipaddress
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from datamodel.environment import (
+    duration,
     is_node_name,
     listening,
     log_level,
@@ -41,8 +41,6 @@ _MODES = {
 }
 _BOOLEANS = {"true": True, "false": False}
 _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{0,12})?|\.[0-9]{1,12}", re.ASCII)
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
-_DURATION = re.compile(rf"({_NUMBER.pattern})({'|'.join(_UNITS)})")
 
 ALWAYS, IF_MISSING, NEVER = "always", "if missing", "never"
 
@@ -122,17 +120,8 @@ class _Reader:
         return number
 
     def duration(self, name: str, default: float) -> float:
-        """A number of seconds, or a duration as Go writes it (``1m30s``)."""
-        value = self.text(name, str(default))
-        if _NUMBER.fullmatch(value):
-            seconds = float(value)
-        elif re.fullmatch(rf"({_DURATION.pattern})+", value):
-            seconds = math.fsum(float(m[1]) * _UNITS[m[3]] for m in _DURATION.finditer(value))
-        else:
-            seconds = 0.0
-        if seconds <= 0:
-            self.mistakes.append(f"{name}: {value!r} is not a duration, e.g. 60s or 1m30s")
-            return default
+        seconds, mistakes = duration(self.environment, name, default)
+        self.mistakes += mistakes
         return seconds
 
 

@@ -62,8 +62,16 @@ class Strike:
     number: int  # counted from the mark, from 1
     side: str
     act: Callable[[], object]
+    kind: str = ""  # only calls of this kind are counted; "": all
     held_back: Call | None = None
     has_struck: threading.Event = field(default_factory=threading.Event)
+
+    def is_at(self, calls: list[Call]) -> bool:
+        """Whether the last of these calls is the one."""
+        if not self.kind:
+            return len(calls) == self.number
+        is_one = calls[-1].kind == self.kind
+        return is_one and sum(call.kind == self.kind for call in calls) == self.number
 
     def strike(self) -> None:
         self.act()
@@ -172,7 +180,7 @@ class EtcdProxy:
         await self._check(context)
         call, strike = Call(method, request), self._strike
         self._calls.append(call)
-        if strike is None or len(self._calls) != strike.number:
+        if strike is None or not strike.is_at(self._calls):
             return await self._forward(call, context)
         if strike.side == AFTER:
             await self._forward(call, context)

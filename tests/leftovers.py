@@ -44,9 +44,11 @@ class Cluster:
         document = {"kind": "?", "metadata": metadata, "spec": spec}
         self.values[f"{keys.RESOURCES}{plural}/{name}"] = json.dumps(document).encode()
 
-    def node(self, name: str, address: str) -> None:
+    def node(self, name: str, address: str, kubernetes_name: str = "") -> None:
         node = Node(name, IPv4Interface(address))
-        self.values[keys.node(name)] = codec.encode_node(node, STAMP)
+        self.values[keys.node(name)] = codec.encode_node(
+            node, STAMP, kubernetes_name=kubernetes_name
+        )
 
     def affinity(self, host: str, cidr: Network, state: str = CONFIRMED) -> None:
         value = codec.encode_affinity(Affinity(host, cidr, state))

@@ -5,6 +5,7 @@ The commands are read from the page, so that page and test cannot differ.
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -14,22 +15,29 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from ipaddress import ip_network
 
 import grpc
 import pytest
 
 from datamodel.errors import Invalid
+from datamodel.node import Node
 from datamodel.pool import Pool
 from datastore import codec, keys
+from datastore.departed import Departed
 from datastore.etcd import EtcdStore
+from datastore.known import Known
 from datastore.mirror import Mirror
-from datastore.store import Change, Doubt
+from datastore.node_removal import take_back
+from datastore.store import Change, Committed, Doubt, settle
 from ipam_api import ipam_pb2
+from kube_controllers.release import decide_departure, decide_end
+from kube_controllers.survey import RANGES, survey
 from route_distributor.overlay.follower import RemoteFollower
 from route_distributor.snapshot import cluster_snapshot, ranges_of
 from tests.etcd_server import EtcdServer
-from tests.ipam import STAMP, a_foreign_block
+from tests.ipam import NOW, STAMP, a_foreign_block
 from tests.ipamd_process import ROOT, IpamdProcess, allocate_request, release_request
 
 PAGE = (ROOT / "docs" / "etcd-access.md").read_text()
@@ -43,6 +51,8 @@ PASSWORDS = dict(
     arguments[2].split(":") for arguments in COMMANDS if arguments[:2] == ["user", "add"]
 )
 IPAMD, ROUTES, VIEW, ADMIN = "ocicat-ipamd", "ocicat-routes", "ocicat-view", "ocicat-admin"
+CONTROLLERS = "ocicat-controllers"
+SETTINGS = (keys.BGP_CONFIGURATIONS, keys.FELIX_CONFIGURATIONS)
 OUTSIDE = "/registry/secrets/kube-system/token"
 
 
@@ -83,7 +93,7 @@ async def client(etcd: EtcdServer, user: str) -> AsyncIterator[EtcdStore]:
 
 def test_the_page_ends_with_authentication_enabled():
     assert COMMANDS[-1] == ["auth", "enable"]
-    assert PASSWORDS.keys() == {IPAMD, ROUTES, VIEW, ADMIN, "root"}
+    assert PASSWORDS.keys() == {IPAMD, ROUTES, CONTROLLERS, VIEW, ADMIN, "root"}
     assert len(set(PASSWORDS.values())) == len(PASSWORDS)
 
 
@@ -152,7 +162,7 @@ async def test_ipamd_can_write_nothing_else(etcd, ipamd, key):
             await store.commit(Change(put={key: b"{}"}))
 
 
-@pytest.mark.parametrize("user", [IPAMD, ROUTES, VIEW, ADMIN])
+@pytest.mark.parametrize("user", [IPAMD, ROUTES, CONTROLLERS, VIEW, ADMIN])
 async def test_nobody_reads_what_is_not_calicos(etcd, ipamd, user):
     async with client(etcd, user) as store:
         for wanted in (OUTSIDE, "/registry/", "/"):
@@ -211,6 +221,46 @@ async def test_the_route_distributor_reads_no_pods(etcd, ipamd):
         for prefix in (keys.ALL_HANDLES, keys.ENDPOINTS):
             with pytest.raises(Invalid, match="permission denied"):
                 await store.read(prefix)
+
+
+# ---- the controller ----------------------------------------------------------------------------
+
+
+async def test_the_controller_takes_back_all_that_a_node_has_left(etcd, ipamd):
+    name = "node-7"
+    settings = {f"{prefix}node.{name}": b"{}" for prefix in SETTINGS}
+    spec = json.dumps({"spec": {"node": name}}).encode()
+    others = {f"{prefix}of-{name}": spec for prefix in (keys.BGP_PEERS, keys.HOST_ENDPOINTS)}
+    endpoint = {keys.endpoint("default", "node--7-k8s-web-eth0"): spec}
+    stored = {
+        **a_foreign_block(ip_network("10.99.0.0/30"), name, 1),
+        **settings,
+        **others,
+        **endpoint,
+    }
+    resource = codec.encode_node(Node(name), STAMP, kubernetes_name="kube-7")
+    async with client(etcd, ADMIN) as store:
+        made = await store.commit(Change(put={keys.node(name): resource, **stored}))
+
+    async with client(etcd, CONTROLLERS) as store:
+        entries = (await store.read(*RANGES)).entries
+        node = survey(entries).nodes[name]
+        known = Known()
+        await settle(store, known, partial(decide_departure, node, known))
+        await take_back(store, known, Departed(name, {}, NOW), lambda taken: None, print)
+        await settle(store, known, partial(decide_end, name, known))
+
+    assert isinstance(made, Committed)
+    async with client(etcd, ADMIN) as store:
+        left = (await store.read("/calico/", "/ocicat/departed/")).entries
+    assert [key for key in left if name in key or "node--7" in key] == []
+
+
+async def test_the_controller_writes_neither_pools_nor_claims(etcd, ipamd):
+    async with client(etcd, CONTROLLERS) as store:
+        for key in (keys.pool("mine"), keys.claim("node-1"), keys.IPAM_CONFIG):
+            with pytest.raises(Invalid, match="permission denied"):
+                await store.commit(Change(put={key: b"{}"}))
 
 
 # ---- ocicatctl ---------------------------------------------------------------------------------
