@@ -7,6 +7,7 @@ waits.
 import contextlib
 import http.client
 import socket
+import threading
 import time
 
 from datamodel.errors import Unavailable
@@ -32,6 +33,7 @@ class Watch:
         self._stream = stream
         self._response = response
         self._rest = b""  # the beginning of a line
+        self._reading = threading.Lock()
 
     def read(self, timeout_s: float) -> list[Event] | None:
         """Wait for the next events and return those that have come; ``None``: it has ended.
@@ -44,6 +46,10 @@ class Watch:
             Unavailable: it breaks off, or nothing comes in time.
             Invalid: something else than events comes.
         """
+        with self._reading:
+            return self._read(timeout_s)
+
+    def _read(self, timeout_s: float) -> list[Event] | None:
         self._stream.end = time.monotonic() + timeout_s
         while True:
             part = self._part(timeout_s)
@@ -60,8 +66,10 @@ class Watch:
     def close(self) -> None:
         """End it, and whoever waits for it."""
         with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
-        self._sock.close()
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)  # of TLS, too, only the socket
+        # Who reads must have left it before its number can become that of another connection.
+        with self._reading:
+            self._sock.close()
 
     def _part(self, timeout_s: float) -> bytes:
         try:

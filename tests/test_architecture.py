@@ -77,6 +77,7 @@ EDGES = {
         "cni_plugin/reporter.py",
         "cni_plugin/server.py",
         "health_api/web.py",
+        "kube_api/watch.py",
         "ocicatctl/doctor/looking.py",
     },
     "random": {"datastore/etcd_session.py", "datastore/store.py"},

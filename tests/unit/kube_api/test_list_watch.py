@@ -11,6 +11,7 @@ from kube_api.access import Access
 from kube_api.answer import Event, Expired, Refused
 from kube_api.client import ApiClient
 from kube_api.watch import Watch
+from tests.etcd_server import make_certificates
 from tests.kube_cluster import KubeCluster
 from tests.kube_server import refusal, serving
 
@@ -273,6 +274,21 @@ def test_an_event_may_come_in_pieces(client, cluster):
 
 
 def test_closing_a_watch_ends_who_waits_for_it(watch):
+    assert_closing_ends(watch)
+
+
+def test_closing_a_watch_over_tls_ends_who_waits_for_it(cluster, tmp_path):
+    certificates = make_certificates(tmp_path)
+    with serving(cluster, certificates) as port:
+        client = ApiClient(Access("127.0.0.1", port, authority=certificates.ca))
+        watch = client.watch("pods", str(cluster.version), timeout_s=5)
+        cluster.bookmark()
+        assert seen(watch.read(5)) == [("BOOKMARK", "")]
+        assert_closing_ends(watch)
+        cluster.end_watches()
+
+
+def assert_closing_ends(watch: Watch) -> None:
     ended: list[Exception | None] = []
 
     def wait() -> None:
