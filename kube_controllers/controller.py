@@ -146,7 +146,7 @@ class Controller:
         self.judgement = found
         self._tell(found.findings)
         failures = [
-            *[await self._tried(self._give_back(node)) for node in found.returned],
+            *[await self._tried(self._take_in(node)) for node in found.returned],
             *[await self._tried(self._remove(gone), gone.key) for gone in found.gone],
             *[await self._tried(self._free(leak), leak.key) for leak in found.leaks],
         ]
@@ -203,6 +203,11 @@ class Controller:
                 return False
         return True
 
+    async def _take_in(self, node: StoredNode) -> None:
+        """Let be a node that is back, unless only our copy is behind."""
+        if node.entry is not None or not await self._is_gone(node):
+            await self._give_back(node)
+
     async def _give_back(self, node: StoredNode) -> None:
         known = Known()
         if await settle(self._store, known, partial(decide_return, node.name, known)):
@@ -247,7 +252,8 @@ class Controller:
 
     def _fail(self, trouble: str) -> None:
         if trouble != self.trouble:
-            log.warning("look failed: %s", trouble)
+            is_usual = self.looked_at_s is None  # nothing is known at the start
+            log.log(logging.INFO if is_usual else logging.WARNING, "look failed: %s", trouble)
         self.trouble = trouble
 
 

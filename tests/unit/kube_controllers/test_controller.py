@@ -215,6 +215,27 @@ def test_a_node_that_comes_back_after_the_controller_was_killed_has_its_resource
     play(story, stored)
 
 
+def test_whose_copy_is_behind_brings_no_node_back():
+    """Another controller may have begun to take back what we have not heard of yet."""
+
+    async def story(world: World) -> None:
+        world.kube.is_mute = True
+        drain(world)
+        note = codec.DepartedNode(("kube-1",), two_nodes().values[keys.node("node-1")])
+        value = codec.encode_departed(note)
+        change = {keys.departed("node-1"): value}
+        await world.store.commit(Change(put=change, delete=frozenset({keys.node("node-1")})))
+        world.controller.node_lost()
+        await world.passes(5)
+        assert keys.node("node-1") not in await world.content()
+
+        await world.passes(400)
+
+        assert mentions(await world.content()) == []
+
+    play(story)
+
+
 def test_what_a_killed_controller_has_begun_is_finished():
     async def story(world: World) -> None:
         await world.passes(100)
