@@ -130,9 +130,25 @@ def test_uninstall_is_refused_as_long_as_there_are_pods(machine):
     assert snapshot(machine.root / "etc") == installed
 
 
+def test_without_files_and_units_pods_keep_talking_and_a_new_install_takes_them_over(machine):
+    address = call(machine, "ADD", "other")["ips"][0]["address"].partition("/")[0]
+    (machine.root / "etc/ocicat/etcd/client.key").unlink()  # the directory is ours alone again
+    with PingStream(machine.root / "run/netns/web", address) as stream:
+        said = ocicatctl(machine, "2", "uninstall", "--with-pods").stdout
+        ocicatctl(machine, "2", "install")
+        machine.run("systemctl", "daemon-reload")
+        machine.run("systemctl", "enable", "--now", "ocicat.target")
+        machine.wait_for("sh", "-c", "test -e /run/ocicat/bird.ctl")
+        sent, received = stream.stop()
+
+    assert "table inet ocicat" not in said
+    assert sent > 50
+    assert received == sent
+    call(machine, "DEL", "other")
+
+
 def test_after_uninstall_the_node_is_as_it_was(machine, before):
     call(machine, "DEL", "web")
-    (machine.root / "etc/ocicat/etcd/client.key").unlink()
 
     ocicatctl(machine, "2", "uninstall", "--purge")
 
