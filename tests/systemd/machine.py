@@ -6,19 +6,13 @@ import subprocess
 import sys
 import sysconfig
 import time
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = (
-    *("bird_api", "cni_plugin", "datamodel", "datastore", "ipam_api", "ipamd", "kernel_api"),
-    *("kube_api", "ocicatctl", "route_distributor"),
-)
-PROGRAMS = {
-    "ocicatctl": "ocicatctl.__main__",
-    "ocicat-cni-server": "cni_plugin.server",
-    "ocicat-ipamd": "ipamd.__main__",
-    "ocicat-route-distributor": "route_distributor.__main__",
-}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGES = {name.partition(".")[0] for name in PROJECT["tool"]["setuptools"]["packages"]}
+PROGRAMS = PROJECT["project"]["scripts"]  # name -> "module:function"
 # The distribution's, of our own version: units see it, whatever makes our .venv.
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 NAMESPACES = ("--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup")
@@ -54,11 +48,12 @@ class Machine:
         (packages / "others.pth").write_text("/opt/packages\n")
         for name in PACKAGES:
             shutil.copytree(ROOT / name, packages / name, ignore=_needless)
-        for name, module in PROGRAMS.items():
+        for name, entry in PROGRAMS.items():
+            module, _, function = entry.partition(":")
             program = directory / "bin" / name
-            shebang = f"#!/opt/ocicat/{version}/bin/python3"
             program.write_text(
-                f"{shebang}\nimport sys\nfrom {module} import main\nsys.exit(main())\n"
+                f"#!/opt/ocicat/{version}/bin/python3\n"
+                f"import sys\nfrom {module} import {function}\nsys.exit({function}())\n"
             )
             program.chmod(0o755)
         return directory
