@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from cni_plugin.config import Config, read_config
+from cni_plugin.result import printed, version_result
 from datamodel.errors import OcicatError, Unavailable
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
@@ -27,22 +28,26 @@ def main() -> None:
     what.add_argument("--prove", nargs="+", metavar="FILE", help="only call these launchers")
     what.add_argument("directory", nargs="?", help="CNI bin directory, usually /opt/cni/bin")
     parser.add_argument("names", nargs="*", default=["ocicat"], help="names to install under")
+    parser.add_argument("--interpreter", metavar="PATH", help="what starts it; default: found")
+    parser.add_argument(
+        "--waits", action="store_true", help="it waits for the server instead of serving a call"
+    )
     arguments = parser.parse_args()
     try:
         config = read_config(os.environ)
         if arguments.print:
-            sys.stdout.write(launcher(config))
+            sys.stdout.write(launcher(config, arguments.interpreter, is_waiting=arguments.waits))
         elif arguments.prove:
             for path in arguments.prove:
-                prove(Path(path))
+                prove(Path(path), arguments.interpreter)
         else:
             for name in arguments.names or ["ocicat"]:
-                install(Path(arguments.directory) / name, config)
+                install(Path(arguments.directory) / name, config, is_waiting=arguments.waits)
     except (OcicatError, OSError) as error:
         sys.exit(str(error))
 
 
-def install(target: Path, config: Config) -> None:
+def install(target: Path, config: Config, *, is_waiting: bool = False) -> None:
     """Put a launcher for the server of *config* at *target*, replacing what is there.
 
     Raises:
@@ -50,7 +55,7 @@ def install(target: Path, config: Config) -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.new")
-    temporary.write_text(launcher(config))
+    temporary.write_text(launcher(config, is_waiting=is_waiting))
     temporary.chmod(0o755)
     try:
         prove(temporary)
@@ -59,20 +64,27 @@ def install(target: Path, config: Config) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def launcher(config: Config) -> str:
-    """The launcher's source for one installation."""
-    in_process = [sys.executable, "-I", "-m", "cni_plugin"]
+def launcher(config: Config, interpreter: str | None = None, *, is_waiting: bool = False) -> str:
+    """The launcher's source for one installation.
+
+    Args:
+        interpreter: what the node starts it with; else the one that it finds here.
+        is_waiting: it waits for a server that is not there, since the node has nothing else.
+    """
+    in_process = [] if is_waiting else [sys.executable, "-I", "-m", "cni_plugin"]
+    settings = {} if is_waiting else _settings(config)
     constants = {
         'SERVER = ""': f"SERVER = {config.socket!r}",
-        "IN_PROCESS: list[str] = []": f"IN_PROCESS = {in_process!r}",
-        "SETTINGS: dict[str, str] = {}": f"SETTINGS = {_settings(config)!r}",
+        "IN_PROCESS: list[str] = []": f"IN_PROCESS: list[str] = {in_process!r}",
+        "SETTINGS: dict[str, str] = {}": f"SETTINGS: dict[str, str] = {settings!r}",
+        'VERSIONS = b""': f"VERSIONS = {printed(version_result())!r}",
     }
     source = LAUNCHER.read_text()
     for line, filled in constants.items():
         if source.count(line) != 1:
             raise AssertionError(f"{LAUNCHER.name} has no single line {line!r}")
         source = source.replace(line, filled)
-    interpreter = _interpreter()
+    interpreter = interpreter or _interpreter()
     # -I: nothing of the caller's environment or directory; -S: no site-packages. 5 ms to start.
     return f"#!{interpreter} -IS\n{_with_code(source, interpreter)}"
 
@@ -84,9 +96,10 @@ def _with_code(source: str, interpreter: str) -> str:
     """
     if "'''" in source:
         raise AssertionError(f"{LAUNCHER.name} has the quotes that are to be around it")
+    compiler = interpreter if os.access(interpreter, os.X_OK) else sys.executable
     try:
         done = subprocess.run(
-            [interpreter, "-ISc", _COMPILE],
+            [compiler, "-ISc", _COMPILE],
             input=source.encode(),
             capture_output=True,
             timeout=PROOF_TIMEOUT_S,
@@ -132,15 +145,19 @@ def _interpreter() -> str:
     return os.path.realpath(sys.executable)
 
 
-def prove(path: Path) -> None:
+def prove(path: Path, interpreter: str | None = None) -> None:
     """Run VERSION through the launcher: only one that works is put in place.
+
+    Args:
+        interpreter: what is to start it, as long as that is not yet where the launcher says.
 
     Raises:
         Unavailable: it does not answer.
     """
+    command = [str(path)] if interpreter is None else [interpreter, "-IS", str(path)]
     try:
         done = subprocess.run(
-            [path],
+            command,
             env={"CNI_COMMAND": "VERSION"},
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -1,8 +1,11 @@
 """The executable in the CNI bin directory: hands the call to the server, or serves it itself.
 
 It runs for every call of every container, so it imports nothing that is not built into the
-interpreter. ``install.py`` writes a copy with the three constants filled in. The bytes that it
+interpreter. ``install.py`` writes a copy with the four constants filled in. The bytes that it
 sends are described in ``wire.py``.
+
+Beside a server in a container nobody can serve a call in its place. Such a launcher has no
+``IN_PROCESS``: while the container is being replaced, it waits.
 """
 
 import _socket
@@ -12,6 +15,7 @@ import sys
 SERVER = ""  # the server's Unix socket
 IN_PROCESS: list[str] = []  # command that serves a call without the server
 SETTINGS: dict[str, str] = {}  # environment of that command
+VERSIONS = b""  # what it answers to VERSION itself if there is neither that nor a server
 
 BUSY = (
     b'{"cniVersion": "1.0.0", "code": 11, '
@@ -21,6 +25,14 @@ ALONE = (
     b'{"cniVersion": "1.0.0", "code": 11, "msg": "cni server: does not answer, and %s cannot be '
     b'started in its place: %s; start the server, or run \\"ocicatctl install\\" again"}\n'
 )
+ABSENT = (
+    b'{"cniVersion": "1.0.0", "code": %d, "msg": "cni server: does not answer at %s; '
+    b'see whether its container runs on this node"}\n'
+)
+# How long for a server to be there, where nobody can serve in its place: a new container takes
+# seconds. CHECK and STATUS are asked again by whoever asks.
+WAITS_S = {b"ADD": 20, b"DEL": 30, b"GC": 30, b"CHECK": 5, b"STATUS": 1}
+PAUSE_S = 0.05
 PATIENCE_S = 60  # the server answers long before; this is for one that hangs
 
 
@@ -29,23 +41,45 @@ def main() -> int:
     command = posix.environ.get(b"CNI_COMMAND", b"")
     keep_standard_fds()
     stdin, lines, netns = request(command)  # first: the server does not wait for a slow runtime
-    server = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    server.settimeout(PATIENCE_S)
-    try:
-        server.connect(SERVER)
-    except OSError:
-        return serve_in_process(stdin)
-    try:
-        send(server, lines, stdin or b"", netns)
-        answer = receive(server, 9)
-        stdout = receive(server, int.from_bytes(answer[1:5], "big"))
-        stderr = receive(server, int.from_bytes(answer[5:9], "big"))
-    except OSError:
-        # Gone in the middle: an ADD may be half done, anything else may be done again.
-        if command == b"ADD":
-            write(1, BUSY)
-            return 1
-        return serve_in_process(stdin)
+    ends = 0.0
+    while True:
+        server = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        server.settimeout(PATIENCE_S)
+        is_there = False
+        try:
+            server.connect(SERVER)
+            is_there = True
+            send(server, lines, stdin or b"", netns)
+            answer = receive(server, 9)
+            stdout = receive(server, int.from_bytes(answer[1:5], "big"))
+            stderr = receive(server, int.from_bytes(answer[5:9], "big"))
+        except OSError:
+            # Gone in the middle: an ADD may be half done, anything else may be done again.
+            if is_there and command == b"ADD":
+                write(1, BUSY)
+                return 1
+        else:
+            return hand_on(server, command, answer[0], stdout, stderr)
+        ends = waited(command, ends)
+        if not ends:
+            return serve_in_process(stdin) if IN_PROCESS else serve_alone(command)
+
+
+def waited(command: bytes, ends: float) -> float:
+    """Wait a moment for a server; return until when it may be waited for, 0 for no longer."""
+    if IN_PROCESS or command not in WAITS_S:
+        return 0.0
+    import time  # not before it is needed
+
+    ends = ends or time.monotonic() + WAITS_S[command]
+    time.sleep(PAUSE_S)
+    return ends if time.monotonic() < ends else 0.0
+
+
+def hand_on(
+    server: _socket.socket, command: bytes, status: int, stdout: bytes, stderr: bytes
+) -> int:
+    """Give the runtime what the server answered, and tell the server; return the exit status."""
     try:  # noqa: SIM105 - contextlib would have to be imported
         write(2, stderr)
     except OSError:
@@ -57,8 +91,8 @@ def main() -> int:
     try:
         server.send(b"\x06")  # received: without it the server takes an ADD back
     except OSError:
-        return 1 if command == b"ADD" else answer[0]
-    return answer[0]
+        return 1 if command == b"ADD" else status
+    return status
 
 
 def keep_standard_fds() -> None:
@@ -117,8 +151,8 @@ def send(server: _socket.socket, lines: bytes, stdin: bytes, netns: int | None) 
     sent = server.sendmsg([data], rights)
     if sent < len(data):  # sending nothing fails once the server has answered and hung up
         server.sendall(data[sent:])
-    if netns is not None:
-        posix.close(netns)
+    if netns is not None and IN_PROCESS:
+        posix.close(netns)  # it is not sent again
 
 
 def receive(server: _socket.socket, count: int) -> bytes:
@@ -152,6 +186,15 @@ def serve_in_process(stdin: bytes | None) -> int:
         posix.execve(IN_PROCESS[0], [*IN_PROCESS, name()], environment)
     except OSError as error:
         write(1, ALONE % (IN_PROCESS[0].encode(), str(error.strerror).encode()))
+    return 1
+
+
+def serve_alone(command: bytes) -> int:
+    """Answer what can be answered by nobody but us."""
+    if command == b"VERSION":
+        write(1, VERSIONS)
+        return 0
+    write(1, ABSENT % (50 if command == b"STATUS" else 11, SERVER.encode()))
     return 1
 
 

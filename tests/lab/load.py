@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from ocicatctl.lab import system
 from ocicatctl.lab.lab import Lab
@@ -15,14 +16,15 @@ WORKERS = 3
 
 
 @contextmanager
-def load(lab: Lab, node: NodeSpec) -> Iterator[list[Answer]]:
+def load(lab: Lab, node: NodeSpec, executable: Path | None = None) -> Iterator[list[Answer]]:
     """Attach and detach a container per worker within the block; afterwards all is answered."""
     spaces = [lab.spec.pod_namespace(f"load-{i}") for i in range(WORKERS)]
     stop = threading.Event()
     answers: list[Answer] = []
 
     def work(i: int) -> None:
-        call = Call(node, netns=str(system.NETNS / spaces[i]), container_id=f"load{i}")
+        netns = str(system.NETNS / spaces[i])
+        call = Call(node, netns=netns, container_id=f"load{i}", executable=executable)
         while not stop.is_set():
             answers.extend([replace(call, command=command).run() for command in ("ADD", "DEL")])
 

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -146,6 +147,24 @@ def restart(node):
     os.kill(old, signal.SIGTERM)
     system.wait_until(lambda: not system.is_alive(old), "the server's end", 30)
     daemons.start(node, "cni-server")
+
+
+@pytest.fixture
+def waiting(node, tmp_path):
+    """A launcher as beside a server in a container: nobody can serve in the server's place."""
+    command = (sys.executable, "-m", "cni_plugin.install", "--waits", tmp_path, "ocicat")
+    system.run(*command, environment=node.environment)
+    return tmp_path / "ocicat"
+
+
+def test_no_call_fails_while_the_servers_container_is_replaced(lab, node, waiting):
+    with load(lab, node, waiting) as answers:
+        for _ in range(2):
+            restart(node)
+
+    assert len(answers) >= 2 * WORKERS
+    assert [answer for answer in answers if answer.status] == []
+    assert show.leftovers(lab).found == ()
 
 
 @pytest.mark.parametrize("replacement", [upgrade, restart])
