@@ -43,9 +43,9 @@ def _launcher(one: Launcher, socket: str, command: str) -> Iterator[Wrong]:
             "no call of the runtime gets through: every ADD and DEL fails",
             command if "may not be executed" in one.proof else again,
         )
-    if not one.has_fallback:
+    if one.fallback and not one.has_fallback:  # without one it waits for the server
         yield Wrong(
-            f"{one.path}: {one.fallback or 'the Python of Ocicat'} is not there",
+            f"{one.path}: {one.fallback} is not there",
             "while the CNI server is down, ADD and DEL fail",
             again,
             is_warning=True,

@@ -91,7 +91,7 @@ class Launcher:
     path: str
     interpreter: str
     has_interpreter: bool
-    fallback: str  # what it becomes while the CNI server is down
+    fallback: str  # what it becomes while the CNI server is down; "": it waits for that
     has_fallback: bool
     socket: str  # of the CNI server that it calls
     is_current: bool | None  # whether it is what this installation has; None: not known

@@ -6,12 +6,12 @@ Edge: the command line and the environment. The stories are ``install.py`` and `
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from datamodel.errors import Invalid
-from ocicatctl.install import conflist, launcher, preparing, systemd, templates
+from ocicatctl.install import conflist, preparing, systemd, templates
 from ocicatctl.install.daemons import SystemdDaemons
 from ocicatctl.install.disk import Disk, errors
 from ocicatctl.install.install import install as put_in_place
@@ -31,11 +31,21 @@ def _absolute(text: str) -> str:
     return str(path)
 
 
-def _directory(name: str, default: str, text: str) -> Callable[[_Command], _Command]:
+def _file_name(_: click.Context, __: click.Parameter, name: str) -> str:
+    if PurePosixPath(name).name != name or not name.endswith(conflist.SUFFIXES):
+        raise click.BadParameter(f"{name!r} is no name for a configuration; one is {conflist.NAME}")
+    return name
+
+
+def _directory(
+    name: str, default: str, text: str, envvar: str | None = None
+) -> Callable[[_Command], _Command]:
     option, variable = f"--{name}-dir", name
     return click.option(
         option,
         variable,
+        envvar=envvar,
+        show_envvar=True,
         type=_absolute,
         metavar="DIR",
         default=default,
@@ -69,8 +79,8 @@ Examples:
 Exit status: 0 in place, 1 not done and the node as before, 2 wrong usage.
 """
 )
-@_directory("bin", _DEFAULTS.bin, "Where the runtime finds plugins.")
-@_directory("conf", _DEFAULTS.conf, "Where the runtime finds configurations.")
+@_directory("bin", _DEFAULTS.bin, "Where the runtime finds plugins.", "CNI_BIN_DIR")
+@_directory("conf", _DEFAULTS.conf, "Where the runtime finds configurations.", "CNI_NET_DIR")
 @_directory("networkmanager", _DEFAULTS.networkmanager, "NetworkManager's drop-ins.")
 @_directory("networkd", _DEFAULTS.networkd, "Files of systemd-networkd and udev.")
 @_directory("units", _DEFAULTS.units, "Units of systemd.")
@@ -85,6 +95,22 @@ Exit status: 0 in place, 1 not done and the node as before, 2 wrong usage.
     show_envvar=True,
     metavar="FILE",
     help="A configuration, or a template as Calico's.  [default: ours]",
+)
+@click.option(
+    "--conf-name",
+    callback=_file_name,
+    envvar="CNI_CONF_NAME",
+    show_envvar=True,
+    metavar="NAME",
+    default=conflist.NAME,
+    show_default=True,
+    help="What the configuration is called.",
+)
+@click.option(
+    "--server-only",
+    "is_waiting",
+    is_flag=True,
+    help="The node has nothing of ours but launchers: they wait for a server that is not there.",
 )
 @click.option(
     "--calico", "for_calico", is_flag=True, help="Also as calico and calico-ipam, for its conflist."
@@ -107,7 +133,7 @@ def install(
     *,
     for_calico: bool,
     replaces: bool,
-    **directories: str,
+    **more: Any,
 ) -> None:
     """Put Ocicat's files in place on this node.
 
@@ -122,23 +148,26 @@ def install(
     NetworkManager and systemd-networkd read their files at the next reload: "systemctl reload
     NetworkManager", "networkctl reload".
     """
-    state = directories.pop("state")
-    where, disk = Directories(**directories), Disk(root, state)
+    state, is_waiting = more.pop("state"), more.pop("is_waiting")
+    where, disk = Directories(**more), Disk(root, state)
     recorded = disk.recall()
     with_units = preparing.wants_units(asked, recorded, where, root)
-    script = preparing.script(disk, preparing.environment(disk, where, with_units=with_units))
+    settings = preparing.environment(disk, where, with_units=with_units)
+    script, own = preparing.launchers(disk, where, settings, is_waiting=is_waiting)
     text = conflist.render(_template(template), os.environ)
     called = names(where.bin, recorded.files if recorded else (), for_calico=for_calico)
     units = preparing.units(disk, where) if with_units else ()
     said = put_in_place(
-        files(where, called, script, text, units),
+        files(where, called, script, text, (*own, *units)),
         disk,
-        launcher.prove,
+        preparing.prover(disk, own),
         directories=(templates.certificates(where),) if with_units else (),
         replaces=replaces,
         is_trial=is_trial,
     )
     _say(said, is_trial=is_trial)
+    for note in preparing.launcher_notes(disk, own, is_waiting=is_waiting):
+        click.echo(note, err=True)
     for warning in preparing.warnings(disk, where, text, called):
         click.echo(f"warning: {warning}", err=True)
     if with_units:
@@ -203,9 +232,10 @@ def upgrade_node(state: str, timeout_s: float, *, is_trial: bool) -> None:
     called = names(where.bin, recorded.files, for_calico=False)
     units = preparing.units(disk, where) if with_units else ()
     daemons = SystemdDaemons(settings) if systemd.is_running() else None
-    script = preparing.script(disk, settings)
-    wanted = files(where, called, script, None, units)
-    said = renew(disk, wanted, launcher.prove, daemons, timeout_s=timeout_s, is_trial=is_trial)
+    script, own = preparing.launchers(disk, where, settings)
+    wanted = files(where, called, script, None, (*own, *units))
+    prove = preparing.prover(disk, own)
+    said = renew(disk, wanted, prove, daemons, timeout_s=timeout_s, is_trial=is_trial)
     _say(said, is_trial=is_trial)
 
 

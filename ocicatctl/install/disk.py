@@ -29,6 +29,11 @@ class Disk:
         self._root = root
         self._record = str(PurePosixPath(state_dir, manifest.NAME))
 
+    @property
+    def root(self) -> Path:
+        """Where the node's file system is."""
+        return self._root
+
     def at(self, path: str, *, follows: bool = False) -> Path:
         """Where a path of the node is for us.
 

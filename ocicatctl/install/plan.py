@@ -119,7 +119,7 @@ def _putting(file: File, found: Found, entry: Entry | None, *, replaces: bool) -
     if entry and found.is_original:
         return Putting.REPLACED  # goes on where it was killed
     if entry and _was_put(entry, found):
-        return _OVERWRITTEN if file.is_launcher else Putting.KEPT
+        return _OVERWRITTEN if file.is_launcher or file.is_interpreter else Putting.KEPT
     beside = original(file.path)
     if not replaces:
         return f"is not ours; with --replace it is kept as {beside} until uninstall"

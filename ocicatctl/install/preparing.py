@@ -5,11 +5,11 @@ Called by the commands. The files' own content is decided in ``wanted.py`` and `
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from datamodel.errors import Invalid
-from ocicatctl.install import conflist, launcher, systemd, templates
+from ocicatctl.install import conflist, interpreter, launcher, systemd, templates
 from ocicatctl.install.disk import Disk, errors
 from ocicatctl.install.manifest import Manifest
 from ocicatctl.install.settings import settings
@@ -45,18 +45,33 @@ def environment(disk: Disk, where: Directories, *, with_units: bool) -> Mapping[
     return {**settings(text), **os.environ}
 
 
-def script(disk: Disk, settings: Mapping[str, str]) -> str:
-    """The launcher.
+def launchers(
+    disk: Disk, where: Directories, settings: Mapping[str, str], *, is_waiting: bool = False
+) -> tuple[str, tuple[File, ...]]:
+    """The launcher, and what starts it if the node has nothing that does.
+
+    Args:
+        is_waiting: of ours the node has nothing but launchers.
 
     Raises:
         Invalid: a setting is wrong, or the node cannot start it: it may have another file system
             than we.
     """
-    text = launcher.text(settings)
-    interpreter = text.partition("\n")[0].removeprefix("#!").split(" ")[0]
-    if not disk.is_program(interpreter):
-        raise Invalid(f"{disk.at(interpreter)}: is not there; install python3 on the node")
-    return text
+    is_alone = is_waiting or not disk.is_program(sys.executable)
+    text = launcher.text(settings, is_waiting=is_alone)
+    own = interpreter.choose(disk, text, where.bin, is_tried=is_waiting)
+    if own is None:
+        return text, ()
+    return launcher.text(settings, own.path, is_waiting=is_alone), (own,)
+
+
+def prover(disk: Disk, own: Sequence[File]) -> Callable[[Sequence[Path]], None]:
+    """What proves launchers that are not yet in place, nor is their interpreter."""
+
+    def prove(paths: Sequence[Path]) -> None:
+        launcher.prove(paths, *(interpreter.here(disk, file) for file in own))
+
+    return prove
 
 
 def units(disk: Disk, where: Directories) -> tuple[File, ...]:
@@ -81,17 +96,24 @@ def units(disk: Disk, where: Directories) -> tuple[File, ...]:
 
 def warnings(disk: Disk, where: Directories, text: str, called: Iterable[str]) -> Iterator[str]:
     """What is in place and yet not as somebody may expect."""
-    if not disk.is_program(sys.executable):
-        yield (
-            f"{disk.at(sys.executable)}: is not there; while the CNI server is down, "
-            "ADD and DEL will fail"
-        )
+    name = where.conf_name
     for plugin in conflist.types(text):
         if plugin not in called and not disk.is_program(f"{where.bin}/{plugin}"):
-            yield f"{where.bin}/{plugin}: is not there; {conflist.NAME} needs it for every pod"
-    first = conflist.first([*disk.names(where.conf), conflist.NAME])
-    if first != conflist.NAME:
-        yield f"{where.conf}/{first}: comes before {conflist.NAME}; runtimes use only the first"
+            yield f"{where.bin}/{plugin}: is not there; {name} needs it for every pod"
+    first = conflist.first([*disk.names(where.conf), name])
+    if first != name:
+        yield f"{where.conf}/{first}: comes before {name}; runtimes use only the first"
+
+
+def launcher_notes(disk: Disk, own: Iterable[File], *, is_waiting: bool) -> Iterator[str]:
+    """What launchers need that others do not."""
+    for file in own:
+        yield f"the node has no python3 that runs the launchers; {file.path} does"
+    if not is_waiting and not disk.is_program(sys.executable):
+        yield (
+            f"warning: {disk.at(sys.executable)}: is not there; while the CNI server is down, "
+            "ADD and DEL will wait for it, and then fail"
+        )
 
 
 def unit_warnings(disk: Disk) -> Iterator[str]:

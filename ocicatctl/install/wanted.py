@@ -47,6 +47,7 @@ class File:
     content: bytes
     mode: int
     is_launcher: bool = False
+    is_interpreter: bool = False  # of the launchers
     is_operators: bool = False  # only a beginning: what is there already stays
 
     @property
@@ -62,7 +63,7 @@ def digest(content: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Directories:
-    """Where the files belong."""
+    """Where the files belong, and what the configuration is called."""
 
     bin: str = "/opt/cni/bin"
     conf: str = "/etc/cni/net.d"
@@ -70,6 +71,7 @@ class Directories:
     networkd: str = "/etc/systemd/network"
     units: str = "/etc/systemd/system"
     etc: str = "/etc/ocicat"
+    conf_name: str = conflist.NAME
 
 
 # A file that is in a directory of each kind, whatever else is: by the record they are known again.
@@ -100,17 +102,22 @@ def files(
     names: Sequence[str],
     launcher: str,
     configuration: str | None,
-    units: Iterable[File] = (),
+    more: Iterable[File] = (),
 ) -> tuple[File, ...]:
     """Every file, in the order in which they are put in place.
 
     The configuration comes last: it makes the runtimes use the rest. ``None``: it stays as it is.
+
+    Args:
+        more: units, and what starts the launchers if the node has nothing that does.
     """
 
     def path(directory: str, name: str) -> str:
         return str(PurePosixPath(directory, name))
 
+    further = tuple(more)
     return (
+        *(file for file in further if file.is_interpreter),
         *(
             File(path(directories.bin, name), launcher.encode(), 0o755, is_launcher=True)
             for name in names
@@ -118,10 +125,10 @@ def files(
         File(path(directories.networkmanager, "zz-ocicat.conf"), _NETWORK_MANAGER.encode(), 0o644),
         File(path(directories.networkd, "05-ocicat.network"), _NETWORKD.encode(), 0o644),
         File(path(directories.networkd, "05-ocicat.link"), _UDEV.encode(), 0o644),
-        *units,
+        *(file for file in further if not file.is_interpreter),
         # 0600 as Calico's: templates may name secrets.
         *(
-            File(path(directories.conf, conflist.NAME), text.encode(), 0o600)
+            File(path(directories.conf, directories.conf_name), text.encode(), 0o600)
             for text in (configuration,)
             if text is not None
         ),

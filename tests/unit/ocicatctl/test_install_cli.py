@@ -136,7 +136,7 @@ def test_it_warns_of_what_is_in_place_and_will_not_work(root):
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
         f"warning: {root}{sys.executable}: is not there; while the CNI server is down, "
-        "ADD and DEL will fail",
+        "ADD and DEL will wait for it, and then fail",
         "warning: /opt/cni/bin/portmap: is not there; 10-ocicat.conflist needs it for every pod",
         "warning: /etc/cni/net.d/05-other.conf: comes before 10-ocicat.conflist; "
         "runtimes use only the first",
