@@ -3,7 +3,7 @@ PY := .venv/bin/python
 CTL := .venv/bin/ocicatctl
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help setup demo test test-vm test-systemd check bench-cni bench-ipam bench-routes proto golden topology lock map
+.PHONY: help setup demo test test-vm test-systemd image check bench-cni bench-ipam bench-routes proto golden topology lock map
 
 help:  ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -23,6 +23,9 @@ test-vm: setup  ## pods of nodes that are virtual machines: IPIP on Debian's ker
 
 test-systemd: setup  ## a node's life under systemd: install, upgrade under load, uninstall (a minute; root)
 	@$(SUDO) $(PY) -m pytest tests/systemd
+
+image: setup  ## the container image, on a base of Debian packages (minutes at first; root)
+	@$(SUDO) tools/image
 
 check: setup  ## format, lint and types (seconds, no root)
 	@.venv/bin/ruff format --check -q .
