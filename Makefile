@@ -1,9 +1,11 @@
 # The commands of this project. `make demo` and `make test` need nothing before them.
 PY := .venv/bin/python
 CTL := .venv/bin/ocicatctl
+# The part of the conformance suite that test-image runs: what each command does in good order.
+SMOKE := $(patsubst %,tests/conformance/test_%.py,versions add check del gc status chaining)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help setup demo test test-vm test-systemd image check bench-cni bench-ipam bench-routes proto golden topology lock map
+.PHONY: help setup demo test test-vm test-systemd image test-image check bench-cni bench-ipam bench-routes proto golden topology lock map
 
 help:  ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -26,6 +28,10 @@ test-systemd: setup  ## a node's life under systemd: install, upgrade under load
 
 image: setup  ## the container image, on a base of Debian packages (minutes at first; root)
 	@$(SUDO) tools/image
+
+test-image: image  ## every command from that image: pods, installing, privileges, figures (minutes)
+	@$(SUDO) $(PY) -m pytest -s tests/image
+	@$(SUDO) $(PY) -m pytest -q --image $(SMOKE)
 
 check: setup  ## format, lint and types (seconds, no root)
 	@.venv/bin/ruff format --check -q .

@@ -31,13 +31,7 @@ def start(
     """
     pid_file = PidFile(node.directory, daemon)
     if not pid_file.is_running():
-        pid = system.start(
-            *_command(node, daemon),
-            namespace=node.namespace,
-            environment={**node.environment, **(settings or {})},
-            log=node.directory / f"{daemon}.log",
-        )
-        pid_file.write(pid)
+        pid_file.write(_launch(node, daemon, {**node.environment, **(settings or {})}))
     if not wait:
         return 0.0
     return system.wait_until(
@@ -77,6 +71,16 @@ def bird_routes(node: NodeSpec) -> tuple[str, ...]:
     control = node.environment["OCICAT_BIRD_SOCKET"]
     listing = system.run("birdc", "-r", "-s", control, "show", "route").stdout
     return tuple(sorted(re.findall(r"^\d[0-9./]+", listing, re.MULTILINE)))
+
+
+def _launch(node: NodeSpec, daemon: str, environment: Mapping[str, str]) -> int:
+    """Start it as a process of this machine; return its id."""
+    return system.start(
+        *_command(node, daemon),
+        namespace=node.namespace,
+        environment=environment,
+        log=node.directory / f"{daemon}.log",
+    )
 
 
 def _command(node: NodeSpec, daemon: str) -> list[str]:

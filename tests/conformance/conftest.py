@@ -3,10 +3,15 @@
 Without options it is ours, in a lab of its own. ``--plugin PATH --conf FILE`` names another one;
 cases of rules that are ours alone, about our daemons, or of specification versions that it does
 not speak are then left out.
+
+With ``--image`` it is ours as it runs on a node of Kubernetes: every daemon is a container of the
+built image, and ``install-cni`` has installed the launcher. What that does by itself where there
+is no server, it does not do then.
 """
 
 import json
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -18,6 +23,7 @@ from tests.conformance.ocicat import OcicatNode
 from tests.conformance.other import OtherNode
 from tests.conformance.rules import OURS, RULES
 from tests.conformance.snapshot import Snapshot
+from tests.image.containers import instead_of_processes
 
 HERE = Path(__file__).parent
 DEFAULT_CONF = HERE / "ptp.json"
@@ -28,6 +34,7 @@ def pytest_addoption(parser):
     group = parser.getgroup("conformance")
     group.addoption("--plugin", help="the CNI executable to test; default: ours, in a lab")
     group.addoption("--conf", default=str(DEFAULT_CONF), help="its network configuration")
+    group.addoption("--image", action="store_true", help="run our daemons from the image")
     group.addoption("--report", help="write its column of this Markdown page")
 
 
@@ -45,12 +52,24 @@ def pytest_collection_modifyitems(config, items):
     """Leave out what is not the business of the plugin that is tested."""
     plugin = config.getoption("plugin", None)
     if plugin is None:
+        if config.getoption("image"):
+            _keep(config, items, _applies_to_containers)
         return
     versions = _spoken(plugin)
     capabilities = json.loads(Path(config.getoption("conf")).read_text()).get("capabilities", {})
-    kept = [item for item in items if _applies(item, versions, capabilities)]
+    _keep(config, items, lambda item: _applies(item, versions, capabilities))
+
+
+def _keep(config, items, applies):
+    kept = [item for item in items if applies(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
+
+
+def _applies_to_containers(item):
+    """Not where the launcher is to serve a call itself, or the server to see a later mount."""
+    is_in_process = "in_process" in item.fixturenames or "in process" in item.name
+    return not is_in_process and "full_state" not in item.fixturenames
 
 
 def _spoken(plugin):
@@ -111,10 +130,12 @@ def whole_node(request):
     plugin = request.config.getoption("plugin", None)
     if plugin is None:
         lab = Lab(f"c{os.getpid()}")
-        try:
-            yield OcicatNode(lab)
-        finally:
-            lab.down()
+        is_of_image = request.config.getoption("image")
+        with instead_of_processes(lab.spec, 1) if is_of_image else nullcontext():
+            try:
+                yield OcicatNode(lab)
+            finally:
+                lab.down()
         return
     node = OtherNode(Path(plugin), Path(request.config.getoption("conf")))
     yield node
