@@ -161,6 +161,21 @@ def test_every_container_has_no_more_rights_than_it_needs(overlay):
     assert container(overlay, "ipamd")["securityContext"]["runAsNonRoot"]
 
 
+def test_rights_are_those_with_which_the_image_is_tested(overlay):
+    """tests/image has the same as this page, and takes one after the other away."""
+    page = (ROOT / "docs" / "image.md").read_text()
+    rows = dict(
+        re.findall(r"^\| `([a-z-]+)`[^|]*\| \d+ \| ([A-Z_, ]+|none) \|", page, re.MULTILINE)
+    )
+    proved = {name: set(re.findall(r"[A-Z_]+", rights)) for name, rights in rows.items()}
+    proved["install-cni"] |= {"DAC_OVERRIDE"}  # for directories of the node that are not root's
+
+    assert proved.keys() > {"ipamd", "cni-server", "route-distributor", "bird"}
+    for name, rights in proved.items():
+        found = container(overlay, name)["securityContext"]["capabilities"].get("add", ())
+        assert set(found) == rights
+
+
 def test_who_speaks_to_etcd_has_its_secrets_and_nobody_else(overlay):
     for workload in workloads(overlay):
         for each in containers(workload):
