@@ -4,6 +4,9 @@ CTL := .venv/bin/ocicatctl
 # The part of the conformance suite that test-image runs: what each command does in good order.
 SMOKE := $(patsubst %,tests/conformance/test_%.py,versions add check del gc status chaining)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+# Those of a shell, by name or first line. SC2187: that busybox's is taken for dash.
+SCRIPTS = $(shell { find deploy tests -name '*.sh'; \
+  grep -rlIE --exclude='*.py' '^\#!.*[ /](ba)?sh$$' .ci deploy tests tools; } | sort -u)
 
 .PHONY: help setup demo test test-vm test-systemd image test-image check bench-cni bench-ipam bench-routes proto golden topology lock map
 
@@ -34,6 +37,8 @@ test-image: image  ## every command from that image: pods, installing, privilege
 	@$(SUDO) $(PY) -m pytest -q --image $(SMOKE)
 
 check: setup  ## format, lint and types (seconds, no root)
+	@for script in $(SCRIPTS); do bash -n $$script || exit; done
+	@shellcheck -x -P SCRIPTDIR -e SC2187 $(SCRIPTS)
 	@.venv/bin/ruff format --check -q .
 	@.venv/bin/ruff check -q .
 	@.venv/bin/mypy
