@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from cni_plugin.config import read_config
+from cni_plugin.health import Pulse
 from cni_plugin.parts import Parts
 from cni_plugin.report import read_report, this_kernel
 from cni_plugin.reporter import FIRST_PAUSE_S, MAX_PAUSE_S, Reporter, reporting
@@ -146,7 +147,8 @@ def test_the_server_reports_as_long_as_it_serves(client, path, tmp_path):
     environment = {"OCICAT_CNI_SOCKET": str(tmp_path / "cni.sock")}
     parts = Parts(client, Spool(str(tmp_path / "releases")))
     stop = threading.Event()
-    server = threading.Thread(target=serve, args=(read_config(environment), parts, stop))
+    arguments = (read_config(environment), parts, stop, Pulse(60))
+    server = threading.Thread(target=serve, args=arguments)
 
     with serving(FakeIpamd(), path) as ipamd:
         server.start()
