@@ -6,8 +6,10 @@ import shutil
 
 import pytest
 
+from ocicatctl.install import conflist as template
+from ocicatctl.install import templates
 from ocicatctl.lab import system
-from ocicatctl.lab.lab import CONFLIST, Lab
+from ocicatctl.lab.lab import Lab
 from ocicatctl.lab.runtime import DEBIAN_PLUGINS
 from tests.runtimes import rootfs, traces
 from tests.runtimes.containerd import SOCKET, Containerd, write_conflist
@@ -22,13 +24,10 @@ HOST_PORT = 8000  # where every machine itself serves, beside its pods
 
 @pytest.fixture(scope="session")
 def conflist():
-    """The one that we ship, with the plugins for host ports and bandwidth behind."""
-    shipped = json.loads(CONFLIST.read_text())
-    chained = [
-        {"type": "portmap", "capabilities": {"portMappings": True}},
-        {"type": "bandwidth", "capabilities": {"bandwidth": True}},
-    ]
-    return {**shipped, "plugins": [*shipped["plugins"], *chained]}
+    """The one that we ship, with the plugin for bandwidth behind."""
+    shipped = json.loads(template.render(templates.configuration(), {}))
+    bandwidth = {"type": "bandwidth", "capabilities": {"bandwidth": True}}
+    return {**shipped, "plugins": [*shipped["plugins"], bandwidth]}
 
 
 @pytest.fixture(scope="session")
