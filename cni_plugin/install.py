@@ -17,7 +17,7 @@ from datamodel.errors import OcicatError, Unavailable
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
 SYSTEM_PYTHON = "/usr/bin/python3"
-PROOF_TIMEOUT_S = 10
+PROOF_TIMEOUT_S = 30  # an emulated processor has needed more than 10
 
 
 def main() -> None:
