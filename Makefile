@@ -8,7 +8,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 SCRIPTS = $(shell { find deploy tests -name '*.sh'; \
   grep -rlIE --exclude='*.py' '^\#!.*[ /](ba)?sh$$' .ci deploy tests tools; } | sort -u)
 
-.PHONY: help setup demo test test-vm test-systemd image test-image check bench-cni bench-ipam bench-routes proto golden topology lock map
+.PHONY: help setup demo test test-vm lab-vm lab-vm-shell test-systemd image test-image check bench-cni bench-ipam bench-routes proto golden topology lock map
 
 help:  ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -22,9 +22,16 @@ demo: setup  ## a three-node pod network on real etcd and BIRD, shown and taken 
 test: setup check  ## every test (a few minutes; needs root for network namespaces)
 	@$(SUDO) tools/test
 
-test-vm: setup  ## pods of nodes that are virtual machines: IPIP on Debian's kernel (minutes, no KVM)
-	@tools/setup-vm
-	@$(PY) -m pytest -s tests/vm
+test-vm: setup  ## virtual machines with systemd and containerd: routes, reboots, upgrades (20 minutes, no KVM)
+	@$(SUDO) tools/setup-vm
+	@$(SUDO) $(PY) -m pytest -s tests/vm
+
+lab-vm: setup  ## the same machines to play with, until Ctrl-C
+	@$(SUDO) tools/setup-vm
+	@$(SUDO) $(PY) -m tests.vm
+
+lab-vm-shell:  ## a shell in one of them, from another terminal: VM=n1
+	@$(SUDO) $(PY) -m tests.vm.console $(or $(VM),n1)
 
 test-systemd: setup  ## a node's life under systemd: install, upgrade under load, uninstall (a minute; root)
 	@$(SUDO) $(PY) -m pytest tests/systemd

@@ -80,10 +80,14 @@ class Cri:
         self.begin_stop(sandbox).result()
         self.begin_remove(sandbox).result()
 
+    def listing(self) -> list[pb.PodSandbox]:
+        """All sandboxes, whatever their state."""
+        answer = self._stub.ListPodSandbox(pb.ListPodSandboxRequest(), timeout=TIMEOUT_S)
+        return list(answer.items)
+
     def sandboxes(self) -> list[str]:
         """The ids of all sandboxes, whatever their state."""
-        answer = self._stub.ListPodSandbox(pb.ListPodSandboxRequest(), timeout=TIMEOUT_S)
-        return [sandbox.id for sandbox in answer.items]
+        return [sandbox.id for sandbox in self.listing()]
 
     def is_network_ready(self) -> bool:
         """Whether the runtime serves, and has found a network to put pods on."""

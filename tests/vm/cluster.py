@@ -1,13 +1,14 @@
-"""A cluster of virtual machines: two nodes beside each other, a third behind a router if wanted.
+"""A cluster of virtual machines: two nodes beside each other, a third behind the router::
 
-Every node runs ipamd, the plugin's server, the route distributor and BIRD, the first etcd as well::
+    n1 10.0.0.11 ─┐
+    n2 10.0.0.12 ─┴─ router .254 ─ .254 ── n3 10.0.1.13
 
-    node-1 10.0.0.11 ─┐
-    node-2 10.0.0.12 ─┴─ router .254 ─ .254 ── node-3 10.0.1.13
+The router has eBGP with every node, is none itself, and its machine is also the cluster's etcd.
+Everything on the machines is put there by the scripts of ``deploy/provision``.
 """
 
 import json
-import sys
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,30 +16,28 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ocicatctl.lab.spec import GATEWAY
 from tests.vm import image
+from tests.vm.debian import SHARE
 from tests.vm.machine import Machine, Spec
-from tests.vm.node import Node, Pod
+from tests.vm.node import Node, Pod, asking, provision
+from tests.vm.waiting import say, until
 from tests.vm.wire import Packet, Wire
 
 NEAR, FAR = "10.0.0", "10.0.1"  # subnets
+ROUTER, ROUTER_AS = f"{NEAR}.254", "64513"
+ETCD = f"http://{ROUTER}:2379"
+ADDRESSES = {1: f"{NEAR}.11", 2: f"{NEAR}.12", 3: f"{FAR}.13"}
 POOL = "default-ipv4-ippool"
 CIDR = "10.233.64.0/18"
-NODE_MB, ROUTER_MB = 640, 256
+NODE_MB, ROUTER_MB = 768, 512
 TUNNELS = ("ipip", "vxlan")
-
-
-def say(text: str) -> None:
-    """Tell whoever waits."""
-    sys.stderr.write(f"vm: {text}\n")
-    sys.stderr.flush()
 
 
 class Cluster:
     """The machines, from their making to ``down``."""
 
     def __init__(self, directory: Path) -> None:
-        """Boot the first two nodes."""
+        """Boot all machines and make each what it is."""
         self.nodes: list[Node] = []
         self.machines: list[Machine] = []
         self._directory = directory
@@ -50,78 +49,141 @@ class Cluster:
         for wire in self.wires:
             self._undo.callback(wire.cut)
         try:
-            first, second = (self._boot(i, [self._near.plug()]) for i in (1, 2))
-            self._wait(first, second)
-            _configure(first, f"ip addr add {GATEWAY.ip}/32 dev lo")  # where etcd listens
-            self._add_nodes(Node(1, f"{NEAR}.11", first), Node(2, f"{NEAR}.12", second))
+            self._up()
         except BaseException:
             say(self.report())
             self.down()
             raise
 
-    def add_far_node(self) -> None:
-        """Boot the router and the node behind it."""
-        third = self._boot(3, [self._far.plug()])
-        router = self._boot(9, [self._near.plug(), self._far.plug()], name="router", mb=ROUTER_MB)
-        self._wait(third, router)
-        for i, subnet in enumerate((NEAR, FAR)):
-            _configure(router, f"ip addr add {subnet}.254/24 dev eth{i}; ip link set eth{i} up")
-        _configure(router, "sysctl -q -w net.ipv4.ip_forward=1")
-        self._add_nodes(Node(3, f"{FAR}.13", third))
+    def _up(self) -> None:
+        self.router = self._boot("router", 9, [self._near.plug(), self._far.plug()], ROUTER_MB)
+        for number, address in ADDRESSES.items():
+            wire = self._near if address.startswith(NEAR) else self._far
+            machine = self._boot(f"n{number}", number, [wire.plug()], NODE_MB)
+            self.nodes.append(Node(number, address, machine))
+        _at_once(self._join, self.machines)
+
+    def _join(self, machine: Machine) -> None:
+        machine.wait()
+        say(f"{machine.name}: booted ({machine.boot_s:.0f} s)")
+        begun = time.monotonic()
+        if machine is self.router:
+            _configure(machine, f"{NEAR}.254/24", f"{FAR}.254/24")
+            provision(machine, "etcd", {"ETCD_ADDRESS": ROUTER})
+            nodes = " ".join(ADDRESSES.values())
+            provision(machine, "router", {"ROUTER_ADDRESS": ROUTER, "NODE_ADDRESSES": nodes})
+        else:
+            node = next(node for node in self.nodes if node.machine is machine)
+            _configure(machine, f"{node.address}/24", gateway=self.gateway(node))
+            provision(machine, "node", self.settings(node))
+            machine.run("ctr", "-n", "k8s.io", "image", "import", str(SHARE / "pod.tar"))
+            machine.run("systemctl", "start", "ocicat-pods")
+        say(f"{machine.name}: provisioned ({time.monotonic() - begun:.0f} s)")
+
+    @staticmethod
+    def gateway(node: Node) -> str:
+        """The router's address in the node's subnet."""
+        return f"{node.address.rpartition('.')[0]}.254"
+
+    def settings(self, node: Node) -> dict[str, str]:
+        """What ``deploy/provision/node.sh`` is told."""
+        return {
+            "NODE_NAME": node.name,
+            "NODE_ADDRESS": f"{node.address}/24",
+            "ETCD_ENDPOINTS": ETCD,
+            "POOL": CIDR,
+            "PEER": self.gateway(node),
+            "PEER_AS": ROUTER_AS,
+            # A daemon that an emulated processor starts needs longer than an ADD usually waits.
+            "SETTINGS": "OCICAT_ADD_TIMEOUT_S=60\nOCICAT_DEL_TIMEOUT_S=90",
+        }
 
     def down(self) -> None:
         """End every machine."""
         self._undo.close()
 
-    def _boot(
-        self, number: int, cards: Sequence[Any], *, name: str = "", mb: int = NODE_MB
-    ) -> Machine:
-        spec = Spec(name or f"node-{number}", number, cards, mb)
-        machine = Machine(spec, self._image, self._directory / f"{spec.name}.console")
+    def power_off(self, node: Node) -> None:
+        """A node ends without a word, and is none of the cluster's machines any more."""
+        node.machine.stop()
+        self.nodes.remove(node)
+        self.machines.remove(node.machine)
+
+    def _boot(self, name: str, number: int, cards: Sequence[Any], mb: int) -> Machine:
+        spec = Spec(name, number, cards, mb)
+        machine = Machine(spec, self._image, self._directory / f"{name}.console")
         self._undo.callback(machine.stop)
         self.machines.append(machine)
         return machine
 
-    def _wait(self, *machines: Machine) -> None:
-        _at_once(Machine.wait, machines)
-        say(f"booted: {', '.join(f'{m.name} ({m.boot_s:.1f} s)' for m in machines)}")
-
-    def _add_nodes(self, *nodes: Node) -> None:
-        begun = time.monotonic()
-        self.nodes += nodes
-        for node in nodes:
-            subnet = node.address.rpartition(".")[0]
-            _configure(
-                node.machine,
-                f"""
-                hostname node-{node.number}
-                ip addr add {node.address}/24 dev eth0
-                ip link set eth0 up
-                ip route add default via {subnet}.254
-                """,
-            )
-        _at_once(Node.up, nodes)
-        names = ", ".join(node.machine.name for node in nodes)
-        say(f"daemons serve: {names} ({time.monotonic() - begun:.1f} s)")
-
     def use_pool(self, **fields: str) -> None:
         """Change the pool as an operator does."""
         say(f"pool: {fields or 'without a tunnel'}")
-        spec = {"cidr": CIDR, "blockSize": 24, "nodeSelector": "all()", **fields}
+        spec = {"cidr": CIDR, "blockSize": 24, "nodeSelector": "all()", "natOutgoing": True}
         document = {
             "apiVersion": "projectcalico.org/v3",
             "kind": "IPPool",
             "metadata": {"name": POOL},
-            "spec": spec,
+            "spec": {**spec, **fields},
         }
-        self.nodes[0].python("ocicatctl", "apply", "-f", "-", stdin=json.dumps(document).encode())
+        self.nodes[0].ctl("apply", "-f", "-", stdin=json.dumps(document).encode())
 
-    def add_pods(self, name: str) -> list[Pod]:
-        """A pod on each node."""
+    def use_bfd(self) -> None:
+        """Turn BFD on for every session, and wait until it watches them."""
+        on = {"ocicat.io/bfd": "true"}
+        documents: list[dict[str, Any]] = [
+            {"kind": "BGPConfiguration", "metadata": {"name": "default", "annotations": on}}
+        ]
+        for node in self.nodes:
+            name = f"router-of-{node.name}"  # as deploy/provision/node.sh calls it
+            spec = {
+                "node": node.name,
+                "peerIP": self.gateway(node),
+                "asNumber": int(ROUTER_AS),
+                "keepOriginalNextHop": True,
+            }
+            metadata = {"name": name, "annotations": on}
+            documents.append({"kind": "BGPPeer", "metadata": metadata, "spec": spec})
+        text = "\n---\n".join(
+            json.dumps({"apiVersion": "projectcalico.org/v3", "spec": {}, **d}) for d in documents
+        )
+        self.nodes[0].ctl("apply", "-f", "-", stdin=text.encode())
+        for machine in self.machines:
+            socket = "" if machine is self.router else "-s /run/ocicat/bird.ctl"
+
+            def look(machine: Machine = machine, socket: str = socket) -> bool:
+                script = f"birdc {socket} show bfd sessions | grep -c ' Up '"
+                said = machine.run("sh", "-c", script, check=False).stdout.strip()
+                return int(said or "0") >= 3
+
+            until(look, f"{machine.name}: three sessions with BFD", 180)
+
+    def add_pods(self, *names: str) -> list[Pod]:
+        """On each node pods of these names, with the node's behind, and no others."""
+        begun = time.monotonic()
+        wanted = {node.name: [f"{name}-{node.name}" for name in names] for node in self.nodes}
+        _at_once(lambda node: node.want_pods(*wanted[node.name]), self.nodes)
         with ThreadPoolExecutor() as threads:
-            pods = list(threads.map(lambda n: n.add_pod(f"{name}-{n.number}"), self.nodes))
-        say(f"pods: {', '.join(f'{pod.name} {pod.address}' for pod in pods)}")
+            found = list(threads.map(lambda node: node.pods(*wanted[node.name]), self.nodes))
+        pods = [pod for pods in found for pod in pods]
+        listing = ", ".join(f"{pod.name} {pod.address}" for pod in pods)
+        say(f"pods: {listing} ({time.monotonic() - begun:.0f} s)")
         return pods
+
+    def wait_for_route_of_router(self, pattern: str) -> None:
+        """Wait until the router's ``ip route`` has such a line."""
+
+        def look() -> bool:
+            return any(map(re.compile(pattern).match, self.router_routes()))
+
+        until(look, f"router: route {pattern}", 60, lambda: "\n".join(self.router_routes()))
+
+    def router_routes(self) -> list[str]:
+        """What ``ip route`` says on the router."""
+        return self.router.run("ip", "route").stdout.splitlines()
+
+    def router_asks(self, address: str) -> str:
+        """What the web server of a pod tells the router: the pod's address, and who asked."""
+        return self.router.run(*asking(address)).stdout.strip()
 
     def forget_packets(self) -> None:
         """Start to look at the wires."""
@@ -142,13 +204,25 @@ class Cluster:
 
     def report(self) -> str:
         """What one wants to see of every machine when a test fails."""
-        told = [f"==== {node.machine.name}\n{node.logs()}" for node in self.nodes]
+        told = [f"==== {node.name}\n{node.logs()}" for node in self.nodes]
         told += [f"==== {m.name}: console\n{m.console_tail()}" for m in self.machines]
         return "\n".join(told)
 
 
-def _configure(machine: Machine, script: str) -> None:
-    machine.run("sh", "-ec", script)
+def _configure(machine: Machine, *addresses: str, gateway: str = "") -> None:
+    """Give a machine its name and network, as whoever owns it does."""
+    script = [f"echo {machine.name} >/etc/hostname; hostname {machine.name}"]
+    for i, address in enumerate(addresses):
+        lines = ["[Match]", f"Name=eth{i}", "[Network]", f"Address={address}"]
+        lines += [f"Gateway={gateway}"] if gateway else []
+        text = "\\n".join(lines)
+        script.append(f"printf '{text}\\n' >/etc/systemd/network/20-eth{i}.network")
+    script.append("systemctl restart systemd-networkd")
+    script += [
+        f"until ip -o addr show eth{i} | grep -q {address}; do sleep 0.2; done"
+        for i, address in enumerate(addresses)
+    ]
+    machine.run("sh", "-ec", "\n".join(script))
 
 
 def _at_once(call: Callable[[Any], None], things: Iterable[Any]) -> None:

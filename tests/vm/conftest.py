@@ -10,7 +10,7 @@ from tests.vm.cluster import Cluster
 
 @pytest.fixture(scope="session")
 def cluster(request, tmp_path_factory):
-    """Two nodes, gone after all tests; what the machines said is shown if one failed."""
+    """Three nodes and a router, gone after all tests; what they logged is shown if one failed."""
     if why := image.missing():
         pytest.skip(why)
     cluster = Cluster(tmp_path_factory.mktemp("machines"))
@@ -20,10 +20,3 @@ def cluster(request, tmp_path_factory):
             sys.stderr.write(cluster.report())
     finally:
         cluster.down()
-
-
-@pytest.fixture(scope="session")
-def wide_cluster(cluster):
-    """The same, with a third node in another subnet."""
-    cluster.add_far_node()
-    return cluster

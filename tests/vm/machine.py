@@ -2,7 +2,8 @@
 
 Edge: qemu-system-x86_64(1), sockets. What is on the disk matters only in that its agent has to
 serve the port (``guest/agent.py``). A machine has no network but the wires that it is plugged into
-and never changes its image: what it writes goes to a file that QEMU has unlinked already.
+and never changes its image: what it writes goes to a file that QEMU has unlinked already, and is
+there as long as QEMU runs, over reboots, too.
 """
 
 import json
@@ -25,9 +26,9 @@ _TAIL_LINES = 40
 # Emulated: works everywhere, inside other virtual machines too. rdrand: else the first program that
 # wants random numbers waits for the kernel to collect some.
 _MACHINE = "-accel tcg -machine pc -cpu qemu64,+rdrand -nodefaults -no-user-config -display none"
-# A panic ends QEMU. On a busy host an emulated timer is too slow for the kernel's test of it. What
-# QEMU translated for one process serves the next one only if it is at the same address there.
-_KERNEL = "console=ttyS0 quiet panic=-1 no_timer_check norandmaps"
+# On a busy host an emulated timer is too slow for the kernel's test of it. What QEMU translated for
+# one process serves the next one only if it is at the same address there.
+_KERNEL = "console=ttyS0 quiet no_timer_check norandmaps net.ifnames=0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class Machine:
     def __init__(self, spec: Spec, image: Image, console: Path) -> None:
         """Start it; it is killed with the thread that does so.
 
-        What its kernel and its process 1 say is written to *console*.
+        What its kernel and its process 1 say is written to *console*; at the Unix socket of that
+        name with ``.socket`` behind one can take part.
         """
         self.name = spec.name
         self.boot_s = 0.0
@@ -74,6 +76,16 @@ class Machine:
         """
         self._receive(BOOT_TIMEOUT_S, "boot")
         self.boot_s = time.monotonic() - self._begun
+
+    def reboot(self) -> None:
+        """Shut it down and boot it again; return when the agent is there.
+
+        Raises:
+            Unavailable: it is not in time, or the machine ended.
+        """
+        self.run("systemctl", "reboot")
+        self._begun = time.monotonic()
+        self.wait()
 
     def run(
         self,
@@ -142,8 +154,10 @@ class Machine:
 
 
 def _command(spec: Spec, image: Image, console: Path, agent: socket.socket) -> list[str]:
-    command = ["qemu-system-x86_64", *_MACHINE.split(), "-no-reboot"]
-    command += ["-name", spec.name, "-m", str(spec.memory_mb), "-serial", f"file:{console}"]
+    command = ["qemu-system-x86_64", *_MACHINE.split()]
+    command += ["-name", spec.name, "-m", str(spec.memory_mb), "-serial", "chardev:console"]
+    shell = f"path={console}.socket,server=on,wait=off,logfile={console}"
+    command += ["-chardev", f"socket,id=console,{shell}"]
     command += ["-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", _KERNEL]
     drive = f"if=virtio,format=raw,snapshot=on,cache=unsafe,file={image.disk}"
     command += ["-drive", drive]

@@ -6,4 +6,4 @@ for module in /modules/*; do
   /bin/busybox insmod "$module"
 done
 /bin/busybox mount -t ext4 -o noatime /dev/vda /root
-exec /bin/busybox switch_root /root /usr/sbin/init.sh
+exec /bin/busybox switch_root /root /sbin/init
