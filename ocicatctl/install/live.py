@@ -4,17 +4,14 @@ Edge: ip(8), nft(8).
 """
 
 import json
-import shutil
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 from datamodel.attachment import parse_alias
 from datamodel.errors import Unavailable
 from datamodel.tunnel import IPIP, TUNNELS
+from ocicatctl.install import programs
 
-_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
-_TIMEOUT_S = 60
 _TABLE = ("inet", "ocicat")
 _ALIAS = "ocicat"  # of tunl0, while it is ours
 # The route distributor's own, and BIRD's, which it leaves behind so that it can be restarted.
@@ -39,9 +36,9 @@ def clean() -> list[str]:
 
 
 def _remove_table() -> Iterator[str]:
-    if not shutil.which("nft", path=_ENVIRONMENT["PATH"]):
+    if not programs.is_there("nft"):
         return  # who made the table needed it, too
-    if _run("nft", "list", "table", *_TABLE, check=False).returncode == 0:
+    if programs.run("nft", "list", "table", *_TABLE).returncode == 0:
         _run("nft", "delete", "table", *_TABLE)
         yield f"table {' '.join(_TABLE)}: removed"
 
@@ -72,24 +69,13 @@ def _remove_tunnels() -> Iterator[str]:
 
 def _listing(*arguments: str) -> list[dict[str, Any]]:
     """What ip lists."""
-    said = _run("ip", "-j", *arguments).stdout
+    said = _run("ip", "-j", *arguments)
     found: list[dict[str, Any]] = json.loads(said or "[]")
     return [each for each in found if each]  # some versions list an empty one
 
 
-def _run(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    try:
-        done = subprocess.run(
-            command,
-            env=_ENVIRONMENT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise Unavailable(f"{' '.join(command)}: {error}") from error
-    if check and done.returncode:
+def _run(*command: str) -> str:
+    done = programs.run(*command)
+    if done.returncode:
         raise Unavailable(f"{' '.join(command)}: {done.stderr.strip()}")
-    return done
+    return done.stdout

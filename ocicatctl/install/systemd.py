@@ -3,15 +3,13 @@
 Edge: systemctl(1).
 """
 
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from datamodel.errors import Unavailable
+from ocicatctl.install import programs
 
 RUNS = Path("/run/systemd/system")  # as sd_booted(3) tells it
-_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
-_TIMEOUT_S = 120  # longer than any unit of ours may take to end
 
 
 def is_running() -> bool:
@@ -21,7 +19,8 @@ def is_running() -> bool:
 
 def is_active(unit: str) -> bool:
     """Whether it runs, or waits for being started again."""
-    return _run("is-active", unit).stdout.strip() in ("active", "activating", "reloading")
+    state = programs.run("systemctl", "is-active", unit).stdout.strip()
+    return state in ("active", "activating", "reloading")
 
 
 def reload() -> None:
@@ -52,22 +51,7 @@ def stop(units: Sequence[str]) -> None:
 
 
 def _do(verb: str, *units: str) -> None:
-    done = _run(verb, *units)
+    done = programs.run("systemctl", verb, *units)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[0]
         raise Unavailable(f"systemctl {' '.join((verb, *units))}: {said}")
-
-
-def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            ["systemctl", *arguments],
-            env=_ENVIRONMENT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise Unavailable(f"systemctl {' '.join(arguments)}: {error}") from error
