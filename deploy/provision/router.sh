@@ -11,31 +11,34 @@ cd "$(dirname "$0")"
 . ./lib.sh
 
 need ROUTER_ADDRESS NODE_ADDRESSES
-packages bird2
+packages bird2 iproute2
 
 configuration() {
   cat << END
 router id $ROUTER_ADDRESS;
 protocol device {}
+protocol direct { ipv4; }
+# As the nodes' sessions are of several hops, so is BFD: UDP 4784, not 3784.
 protocol bfd {
-  interface "*" { min rx interval 300 ms; min tx interval 300 ms; multiplier 5; };
+  multihop { min rx interval 300 ms; min tx interval 300 ms; multiplier 5; };
 }
 protocol kernel {
-  ipv4 { import none; export all; };
+  ipv4 { import none; export where source = RTS_BGP; };
 }
 template bgp node {
-  local as ${ROUTER_AS:-64513};
+  multihop;
   hold time 90;
   graceful restart on;
   bfd on;
   ipv4 { import all; export none; };
 }
 END
-  local number=0 address
+  local number=0 address own
   for address in $NODE_ADDRESSES; do
     number=$((number + 1))
-    printf 'protocol bgp node%s from node { neighbor %s as %s; }\n' \
-      "$number" "$address" "${NODES_AS:-64512}"
+    own=$(ip -4 route get "$address" | sed -n 's/.* src \([0-9.]*\).*/\1/p')
+    printf 'protocol bgp node%s from node { local %s as %s; neighbor %s as %s; }\n' \
+      "$number" "$own" "${ROUTER_AS:-64513}" "$address" "${NODES_AS:-64512}"
   done
 }
 
