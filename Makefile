@@ -22,7 +22,7 @@ demo: setup  ## a three-node pod network on real etcd and BIRD, shown and taken 
 test: setup check  ## every test (a few minutes; needs root for network namespaces)
 	@$(SUDO) tools/test
 
-test-vm: setup  ## virtual machines with systemd and containerd: routes, reboots, upgrades (20 minutes, no KVM)
+test-vm: setup  ## virtual machines with systemd and containerd: routes, reboots, upgrades (half an hour, no KVM)
 	@$(SUDO) tools/setup-vm
 	@$(SUDO) $(PY) -m pytest -s tests/vm
 
