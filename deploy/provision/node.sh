@@ -72,6 +72,8 @@ spec: {node: $NODE_NAME, peerIP: $PEER, asNumber: ${PEER_AS:-64513}, keepOrigina
 END
 }
 
+apply_peer() { peer | ocicatctl apply -f -; }
+
 join() {
   need NODE_ADDRESS ETCD_ENDPOINTS
   NODE_NAME=${NODE_NAME:-$(hostname)}
@@ -91,7 +93,8 @@ join() {
   fi
   operators_command | put /usr/local/bin/ocicatctl 755 || true
   systemctl start ocicat.target
-  [ -z "${PEER:-}" ] || peer | ocicatctl apply -f - > /dev/null
+  # etcd may be starting as well.
+  [ -z "${PEER:-}" ] || wait_for 180 "BGPPeer router-of-$NODE_NAME" apply_peer
   wait_for 300 "Ocicat on $NODE_NAME" test -S /run/ocicat/bird.ctl
   say "node $NODE_NAME at $NODE_ADDRESS"
 }

@@ -125,7 +125,7 @@ class Cluster:
             "metadata": {"name": POOL},
             "spec": {**spec, **fields},
         }
-        self.nodes[0].ctl("apply", "-f", "-", stdin=json.dumps(document).encode())
+        self.nodes[0].apply(json.dumps(document))
 
     def use_bfd(self) -> None:
         """Turn BFD on for every session, and wait until it watches them."""
@@ -146,7 +146,7 @@ class Cluster:
         text = "\n---\n".join(
             json.dumps({"apiVersion": "projectcalico.org/v3", "spec": {}, **d}) for d in documents
         )
-        self.nodes[0].ctl("apply", "-f", "-", stdin=text.encode())
+        self.nodes[0].apply(text)
         for machine in self.machines:
             socket = "" if machine is self.router else "-s /run/ocicat/bird.ctl"
 

@@ -11,6 +11,7 @@ from tests.vm.machine import Machine
 from tests.vm.waiting import until
 
 PROVISION_TIMEOUT_S = 400.0
+APPLY_TIMEOUT_S = 120.0
 ROUTES_TIMEOUT_S = 120.0
 PODS_TIMEOUT_S = 180.0
 UNITS = ("ocicat-ipamd", "ocicat-cni-server", "ocicat-route-distributor", "ocicat-bird")
@@ -59,6 +60,15 @@ class Node:
         """Run ``ocicatctl`` there, with the node's settings."""
         command = ("ocicatctl", *arguments)
         return self.machine.run(*command, stdin=stdin, check=check, timeout_s=120.0).stdout
+
+    def apply(self, text: str) -> None:
+        """Apply resources; on a busy host etcd may need more than one try."""
+
+        def look() -> bool:
+            command = ("ocicatctl", "apply", "-f", "-")
+            return not self.machine.run(*command, stdin=text.encode(), check=False).returncode
+
+        until(look, f"{self.name}: ocicatctl apply", APPLY_TIMEOUT_S, lambda: text)
 
     def want_pods(self, *names: str) -> None:
         """Say which pods the node shall have, as a kubelet's static pods."""
