@@ -22,7 +22,7 @@ from ocicatctl.lab.pods import LabPod, PodRecords, write_json
 from ocicatctl.lab.runtime import Container, Runtime
 from ocicatctl.lab.spec import GATEWAY, LabSpec, NodeSpec
 
-MESH_TIMEOUT_S = 60.0
+MESH_TIMEOUT_S = 120.0
 
 _POD_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,60}[a-z0-9])?")  # of Kubernetes: a DNS label
 

@@ -506,7 +506,7 @@ def test_an_expired_certificate_is_named_to_the_caller_and_in_the_log(
     etcd = undo.enter_context(EtcdServer(certificates=certificates))
     node = a_node(undo, loop, etcd.config, **tls(certificates))
     node.ipamd.spawn()
-    wait_for_log(node, "not registered yet")
+    wait_for_log(node, "gives out no address")
 
     told = refusal(node)
 

@@ -69,7 +69,7 @@ def state(lab, node) -> dict[str, object]:
     shown = {
         "links": ("ip", "-d", "address"),
         "routes": ("ip", "route", "show", "table", "all"),
-        "rules": ("nft", "list", "ruleset"),
+        "rules": ("nft", "--stateless", "list", "ruleset"),
         "sysctls": ("sysctl", "-a", "-r", r"^net\.ipv[46]\.conf\..*(filter|forw|proxy|disable)"),
     }
     texts = {
