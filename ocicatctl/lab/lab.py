@@ -104,7 +104,7 @@ class Lab:
         self._say(f"etcd: answers at {GATEWAY.ip} ({took:.1f} s)")
         self._start_nodes(wanted)
         self._wait_for_mesh(wanted)
-        self._wait_for_routes(wanted)
+        self.wait_for_routes()
 
     def _start_nodes(self, nodes: list[NodeSpec]) -> None:
         for node in nodes:  # all at once, then wait for each
@@ -145,7 +145,13 @@ class Lab:
         count = len(nodes) * (len(nodes) - 1)
         self._say(f"BGP: {count} of {count} session ends established ({took:.1f} s)")
 
-    def _wait_for_routes(self, nodes: list[NodeSpec]) -> None:
+    def wait_for_routes(self) -> None:
+        """Wait until every node's kernel has a route to every block, however new.
+
+        Raises:
+            Unavailable: one has not got it.
+        """
+        nodes = self.nodes
         owned = etcd.keys(self.spec, keys.ALL_AFFINITIES)
         blocks = {str(keys.cidr_of(key)) for key in owned}
         blocks = {block for block in blocks if not block.endswith("/32")}  # a pod's own route

@@ -153,7 +153,12 @@ class Old:
 
     @property
     def content(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in self.files.iterdir()}
+        """What there is; temporary files may go while it is read."""
+        found = {}
+        for path in self.files.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found[path.name] = path.read_bytes()
+        return found
 
     def call(self, command: str, container: str, arguments: str = "") -> tuple[bool, str]:
         done = subprocess.run(

@@ -90,6 +90,7 @@ def state(lab, node) -> dict[str, object]:
 
 def test_of_a_node_that_works_nothing_is_wrong_and_nothing_is_changed(lab, node, doctor):
     lab.add_pod(node, "web")
+    lab.wait_for_routes()
     before = state(lab, node)
 
     wrong = doctor()
@@ -141,6 +142,7 @@ def test_what_is_broken_is_named_and_the_commands_mend_it(lab, node, doctor):
         "BLOCK": block_of(lab.add_pod(lab.nodes[1], "far")),
         "POD_LINK": re.findall(r"cali[0-9a-f]{11}", ip(node, "link"))[0],
     }
+    lab.wait_for_routes()
     nobodys = Affinity("node-9", ip_network("10.233.127.0/24"), "confirmed")
     key, value = keys.affinity(nobodys.host, nobodys.cidr), codec.encode_affinity(nobodys)
     try:
@@ -162,6 +164,7 @@ def test_what_is_broken_is_named_and_the_commands_mend_it(lab, node, doctor):
 
 def test_daemons_that_are_gone_are_named_and_so_is_a_route_that_nobody_puts_back(lab, node, doctor):
     block = block_of(lab.add_pod(lab.nodes[1], "far"))
+    lab.wait_for_routes()
     for daemon in ("bird", "cni-server", "ipamd"):
         daemons.kill(node, daemon)
     ip(node, "route", "del", block)

@@ -23,6 +23,7 @@ def block_of(pod):
 
 def test_where_nothing_is_wrong_nothing_is_said(lab, node):
     pod = lab.add_pod(lab.nodes[1], "web")
+    lab.wait_for_routes()
 
     done = ctl(node, "-o", "json")
     about = ctl(node, pod.address)
@@ -44,6 +45,7 @@ def test_where_nothing_is_wrong_nothing_is_said(lab, node):
 def test_a_session_that_is_down_is_told_where_its_route_is_missing(lab, node):
     far = lab.nodes[1]
     pod = lab.add_pod(far, "web")
+    lab.wait_for_routes()
     socket = node.environment["OCICAT_BIRD_SOCKET"]
     session = f"Mesh_{str(far.address.ip).replace('.', '_')}"
     system.run("birdc", "-s", socket, "disable", session)
@@ -62,6 +64,7 @@ def test_a_session_that_is_down_is_told_where_its_route_is_missing(lab, node):
 
 def test_a_foreign_route_is_told_by_name(lab, node):
     pod = lab.add_pod(lab.nodes[1], "web")
+    lab.wait_for_routes()
     gateway = str(lab.nodes[2].address.ip)
     system.run("ip", "-n", node.namespace, "route", "add", f"{pod.address}/32", "via", gateway)
     try:
@@ -78,6 +81,7 @@ def test_a_foreign_route_is_told_by_name(lab, node):
 
 def test_a_route_that_somebody_deleted_is_told_and_so_is_a_bird_that_is_not_there(lab, node):
     own, far = lab.add_pod(node, "own"), lab.add_pod(lab.nodes[1], "far")
+    lab.wait_for_routes()
     daemons.kill(node, "bird")  # it would put the route back
     system.run("ip", "-n", node.namespace, "route", "del", block_of(far))
 
