@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from ocicatctl.doctor.cni_socket import ask_version
 from ocicatctl.lab import daemons, show, system
 from ocicatctl.lab.lab import Lab
 from ocicatctl.lab.pidfile import PidFile
@@ -102,7 +103,13 @@ class Server:
             answer = call.run()
             if answer.status:  # an ADD that its server left, and strace ends when that is gone
                 tracer.wait(10)
-        is_killed = not PidFile(self._node.directory, "cni-server").is_running()
+        # Nobody kills it any more, but one that was killed may not have ended yet.
+        server = PidFile(self._node.directory, "cni-server")
+        path = self._node.environment["OCICAT_CNI_SOCKET"]
+        system.wait_until(
+            lambda: not server.is_running() or not ask_version(path, 1.0), "the server's end", 10
+        )
+        is_killed = not server.is_running()
         assert is_killed or answer.status == 0, answer
         daemons.start(self._node, "cni-server")
         return is_killed
