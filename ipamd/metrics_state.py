@@ -5,48 +5,19 @@ where nothing changes meanwhile. Only this node's blocks are named, so the serie
 """
 
 import asyncio
-import concurrent.futures
-import logging
 from collections.abc import Container
 from datetime import UTC, datetime
+from functools import partial
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from datamodel.block import Block
+from health_api.state import StateCollector
 from health_api.web import WebServer, loop_check
 from ipamd.daemon import Daemon
 from ipamd.historian import History
 from ipamd.known import Known
 from ipamd.request import View
-
-log = logging.getLogger(__name__)
-
-TIMEOUT_S = 5.0  # half of what Prometheus waits
-
-
-class StateCollector(Collector):
-    """Reads the parts' state whenever the metrics are asked for. Make it on their event loop."""
-
-    def __init__(self, daemon: Daemon) -> None:
-        self._daemon = daemon
-        self._loop = asyncio.get_running_loop()
-
-    def collect(self) -> list[Metric]:
-        """Read the state; nothing if the event loop does not get round to it."""
-        work = _families(self._daemon)
-        try:
-            reading = asyncio.run_coroutine_threadsafe(work, self._loop)
-        except RuntimeError:  # the loop has ended, the process is about to
-            work.close()
-            return []
-        try:
-            return reading.result(TIMEOUT_S)
-        except (TimeoutError, concurrent.futures.CancelledError):
-            reading.cancel()
-        except Exception:
-            log.exception("bug: the state is missing in the metrics")
-        return []
 
 
 def show(address: tuple[str, int], daemon: Daemon) -> WebServer:
@@ -58,7 +29,7 @@ def show(address: tuple[str, int], daemon: Daemon) -> WebServer:
         Invalid: nobody can serve there.
     """
     registry, loop = daemon.metrics.registry, asyncio.get_running_loop()
-    registry.register(StateCollector(daemon))
+    registry.register(StateCollector(partial(_families, daemon)))
     checks = {
         "/liveness": loop_check(loop),
         "/readiness": loop_check(loop, lambda: daemon.allocator.waits_for),

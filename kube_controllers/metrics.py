@@ -5,29 +5,24 @@ nothing changes meanwhile.
 """
 
 import asyncio
-import concurrent.futures
-import logging
 from collections.abc import Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from datastore.mirror import Mirror
+from health_api.state import StateCollector
 from health_api.web import WebServer, loop_check
 from kube_controllers.config import METRICS
 from kube_controllers.controller import NODE_GONE, POD_GONE, Controller
 from kube_controllers.follower import Follower
 
-log = logging.getLogger(__name__)
-
-TIMEOUT_S = 5.0  # half of what Prometheus waits
 _PREFIX = "ocicat_controllers"
 
 
-class StateCollector(Collector):
-    """Reads the state whenever the metrics are asked for. Make it on the event loop."""
+class _State:
+    """What there is to see."""
 
     def __init__(
         self, controller: Controller, followers: Sequence[Follower[Any, Any]], mirror: Mirror
@@ -35,25 +30,9 @@ class StateCollector(Collector):
         self._controller = controller
         self._followers = followers
         self._mirror = mirror
-        self._loop = asyncio.get_running_loop()
 
-    def collect(self) -> list[Metric]:
-        """Read the state; nothing if the event loop does not get round to it."""
-        work = self._families()
-        try:
-            reading = asyncio.run_coroutine_threadsafe(work, self._loop)
-        except RuntimeError:  # the loop has ended, the process is about to
-            work.close()
-            return []
-        try:
-            return reading.result(TIMEOUT_S)
-        except (TimeoutError, concurrent.futures.CancelledError):
-            reading.cancel()
-        except Exception:
-            log.exception("bug: the state is missing in the metrics")
-        return []
-
-    async def _families(self) -> list[Metric]:
+    async def families(self) -> list[Metric]:
+        """Read it, on the event loop."""
         controller, now_s = self._controller, asyncio.get_running_loop().time()
         judgement = controller.judgement
         freed = CounterMetricFamily(
@@ -110,7 +89,7 @@ def show(
     loop, registry = asyncio.get_running_loop(), CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
-    registry.register(StateCollector(controller, followers, mirror))
+    registry.register(StateCollector(_State(controller, followers, mirror).families))
 
     def unreadiness() -> str:
         troubles = [follower.trouble for follower in followers if follower.trouble]

@@ -86,6 +86,7 @@ EDGES = {
         "ipamd/metrics_state.py",
         "kube_controllers/metrics.py",
         "route_distributor/metrics.py",
+        "health_api/state.py",
         "health_api/web.py",
     },
     "wsgiref": {"health_api/web.py"},
