@@ -403,6 +403,7 @@ async def test_what_an_operator_wrote_just_before_a_request_counts_for_it():
     store = await filled(LateStore(), a_store(nearly_full))
     async with serving(store) as node:
         await node.submit(an_allocate("c1", "p1"))
+        await asyncio.sleep(10)  # until nothing is listed anew over the new block
         pool = a_pool("second", cidr="10.1.0.0/32", block_size=32)
         await store.commit(Change(put={keys.pool("second"): codec.encode_pool(pool, STAMP)}))
 
