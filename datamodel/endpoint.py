@@ -37,7 +37,7 @@ class EndpointId:
     def name(self) -> str:
         """Calico's name: the parts joined by "-", every "-" inside a part doubled."""
         parts = (self.node, self.orchestrator, self.workload, self.ifname)
-        return "-".join(part.replace("-", "--") for part in parts)
+        return "-".join([part.replace("-", "--") for part in parts])
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,9 +117,8 @@ def encode_block(block: Block) -> bytes:
     """
     cidr = str(block.cidr)
     holders = _holders_json(cidr, block.attributes)
-    sequence_numbers = ",".join([f'"{o}":{n}' for o, n in sorted(block.sequence_numbers.items())])
-    gone = (_CLAIM_TIME,) if block.affinity is None else ()
-    extra = _without(block.extra, gone)
+    sequence_numbers = ",".join([f'"{o}":{n}' for o, n in block.sequence_numbers.items()])
+    extra = _without(block.extra, (_CLAIM_TIME,)) if block.affinity is None else block.extra
     return _bytes(
         f'{{"cidr":"{cidr}","affinity":{_json(block.affinity)},'
         f'"allocations":[{",".join(map(_number_json, block.allocations))}],'
@@ -247,7 +246,8 @@ def decode_affinity(key: str, value: bytes) -> Affinity:
 
 def encode_handle(counts: Mapping[Network, int]) -> bytes:
     """Write how many addresses a handle holds in each block."""
-    return dump({"block": {str(cidr): n for cidr, n in counts.items()}, "deleted": False})
+    blocks = ",".join([f'"{cidr}":{n}' for cidr, n in counts.items()])
+    return _bytes(f'{{"block":{{{blocks}}},"deleted":false}}')
 
 
 def decode_handle(key: str, value: bytes) -> dict[Network, int]:
@@ -554,47 +554,60 @@ def encode_endpoint(
     newer Calico knows; but not a NAT to an address that it has no longer. What Kubernetes says of
     the pod, if that is known, is said instead of what was there of its kind.
     """
-    where, name = endpoint.id, endpoint.id.name
-    key = keys.endpoint(where.namespace, name)
-    old = load(key, existing) if existing is not None else {}
-    with reading.entry(key):
-        identity = _identity(old.get("metadata") or {}, stamp)
-        if existing is not None:
-            before = decode_endpoint(key, existing)
-            old = _without_lost_nats(old, before, endpoint) if before.id == where else {}
-        if endpoint.workload:
-            old = _without_workload(old)
-        metadata = {
-            **_without(old.get("metadata") or {}, ("resourceVersion", "selfLink")),
-            **_metadata(name, stamp, where.namespace),
-            **identity,
-        }
-        labels = dict(metadata.get("labels") or {})
-    workload, workload_spec = _workload(endpoint)
+    where = endpoint.id
+    old = {} if existing is None else _kept(existing, endpoint)
+    kept: Document = old.get("metadata", {})
+    workload, workload_spec = _workload(endpoint, endpoint.workload) if endpoint.workload else _NONE
     metadata = {
-        **metadata,
+        **_metadata(where.name, stamp, where.namespace),
+        **kept,
         **workload,
         "labels": {
-            **labels,
+            **kept.get("labels", {}),
             **workload.get("labels", {}),
             NAMESPACE_LABEL: where.namespace,
             ORCHESTRATOR_LABEL: where.orchestrator,
         },
     }
-    spec: Document = {
+    spec = {
+        **old.get("spec", {}),
         "orchestrator": where.orchestrator,
         "node": where.node,
         "containerID": endpoint.container_id,
         **({"pod": where.workload} if where.orchestrator == "k8s" else {}),
         "endpoint": where.ifname,
         "ipNetworks": [str(network) for network in endpoint.networks],
-        "profiles": list(endpoint.profiles),
+        "profiles": endpoint.profiles,
         "interfaceName": endpoint.interface_name,
         "mac": endpoint.mac,
         **workload_spec,
     }
-    others = _without(old, ("kind", "apiVersion", "metadata", "spec"))
-    return _resource("WorkloadEndpoint", metadata, {**(old.get("spec") or {}), **spec}, **others)
+    others = _without(old, _RESOURCE_FIELDS) if old else {}
+    return _resource("WorkloadEndpoint", metadata, spec, **others)
+
+
+_RESOURCE_FIELDS = ("kind", "apiVersion", "metadata", "spec")
+_IDENTITY = ("uid", "creationTimestamp")
+_NONE: tuple[Document, Document] = ({}, {})
+
+
+def _kept(existing: bytes, endpoint: WorkloadEndpoint) -> Document:
+    """What stays of a stored endpoint where *endpoint* is written, with metadata and spec."""
+    where = endpoint.id
+    key = keys.endpoint(where.namespace, where.name)
+    old = load(key, existing)
+    with reading.entry(key):
+        metadata = old.get("metadata") or {}
+        identity = {name: metadata[name] for name in _IDENTITY if metadata.get(name)}
+        before = decode_endpoint(key, existing)
+        old = _without_lost_nats(old, before, endpoint) if before.id == where else {}
+        if endpoint.workload:
+            old = _without_workload(old)
+        gone = ("name", "namespace", "resourceVersion", "selfLink", *_IDENTITY)
+        metadata = _without(old.get("metadata") or {}, gone)
+        labels = dict(metadata.get("labels") or {})
+    metadata = {**metadata, **identity, "labels": labels}
+    return {**old, "metadata": metadata, "spec": old.get("spec") or {}}
 
 
 def _without_lost_nats(
@@ -616,9 +629,8 @@ def _without_workload(old: Document) -> Document:
     }
 
 
-def _workload(endpoint: WorkloadEndpoint) -> tuple[Document, Document]:
+def _workload(endpoint: WorkloadEndpoint, workload: Workload) -> tuple[Document, Document]:
     """What Kubernetes says of the pod, for ``metadata`` and ``spec``; without what is empty."""
-    workload = endpoint.workload or Workload()
     account, labels = workload.service_account, dict(workload.labels)
     if 0 < len(account) < _LABEL_VALUE_MAX:
         labels[SERVICE_ACCOUNT_LABEL] = account

@@ -13,7 +13,6 @@ from datamodel.endpoint import EndpointId, WorkloadEndpoint
 from datamodel.errors import Invalid, OcicatError
 from datamodel.gotime import go_time
 from datamodel.pool import Network
-from datamodel.tunnel import overhead
 from datastore import codec, keys
 from ipamd import delegated
 from ipamd.block_choice import block_of, choose_block
@@ -34,7 +33,7 @@ def allocate(draft: Draft, request: Allocate) -> Granted:
     handle_id = request.attachment.handle_id
     holding = holding_blocks(draft, handle_id)
     grants: dict[int, Grant] = {}
-    for grant in _grants(holding, handle_id):
+    for grant in _grants(draft, holding, handle_id):
         grants.setdefault(grant.address.version, grant)
     _check_requested(request, grants)
     counts = {block.cidr: len(block.held_by(handle_id)) for block in holding}
@@ -48,8 +47,6 @@ def allocate(draft: Draft, request: Allocate) -> Granted:
     if request.is_delegated:
         for version, grant in grants.items():
             grants[version] = replace(grant, gateway=delegated.gateway(draft, grant.block))
-    for version, grant in grants.items():
-        grants[version] = replace(grant, overhead=_overhead(draft, grant.block))
     held = tuple(grants[version] for version in sorted(grants))
     superseded = _record_endpoint(draft, request, request.link, held) if request.link else ""
     return Granted(tuple(grants[version] for version in request.versions), superseded)
@@ -75,12 +72,11 @@ def _fresh(draft: Draft, request: Allocate, version: int) -> Grant:
         draft.value(keys.handle(request.attachment.handle_id))
         raise
     draft.change(changed)
-    return Grant(address, block.cidr)
+    return _grant(draft, address, block.cidr)
 
 
-def _overhead(draft: Draft, block: Network) -> int:
-    pool = next((pool for pool in draft.known.pools if pool.contains(block)), None)
-    return overhead(pool) if pool else 0
+def _grant(draft: Draft, address: Address, block: Network) -> Grant:
+    return Grant(address, block, overhead=draft.known.overhead(block))
 
 
 def _check_unused(draft: Draft, request: Allocate, address: Address) -> None:
@@ -146,9 +142,9 @@ def holding_blocks(draft: Draft, handle_id: str) -> list[Block]:
     return [*followed, *(block for block in others if block and block.held_by(handle_id))]
 
 
-def _grants(blocks: Iterable[Block], handle_id: str) -> list[Grant]:
+def _grants(draft: Draft, blocks: Iterable[Block], handle_id: str) -> list[Grant]:
     return [
-        Grant(block.address(ordinal), block.cidr)
+        _grant(draft, block.address(ordinal), block.cidr)
         for block in blocks
         for ordinal in block.held_by(handle_id)
     ]

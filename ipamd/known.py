@@ -17,6 +17,7 @@ from datamodel.node import Node
 from datamodel.pool import Network, Pool
 from datamodel.pool_choice import Rejected, Wanted, choose_pools
 from datamodel.reservation import Reservations
+from datamodel.tunnel import overhead
 from datastore import codec, keys
 from ipamd.request import View
 
@@ -71,6 +72,7 @@ class Known:
 
     view: View
     _ordinals: dict[Network, frozenset[int]] = field(default_factory=dict)
+    _overheads: dict[Network, int] = field(default_factory=dict)
     _collected: dict[str, Block] = field(default_factory=dict)
     _choices: dict[object, Choice] = field(default_factory=dict)
 
@@ -189,6 +191,14 @@ class Known:
             in_use = {int(address) - first for address in self.view.in_use if address in block}
             ordinals = self._ordinals[block] = self.reservations.ordinals(block) | in_use
         return ordinals
+
+    def overhead(self, block: Network) -> int:
+        """How many bytes of a packet the tunnel of the block's pool takes."""
+        found = self._overheads.get(block)
+        if found is None:
+            pool = next((pool for pool in self.pools if pool.contains(block)), None)
+            found = self._overheads[block] = overhead(pool) if pool else 0
+        return found
 
     @property
     def may_borrow(self) -> bool:
