@@ -12,6 +12,7 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
+import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from datamodel.claim import Machine
@@ -45,7 +46,9 @@ def main() -> None:
         sys.exit(f"ipamd: {error}")
     logging.basicConfig(level=config.log_level, format="%(levelname)s %(name)s %(message)s")
     try:
-        asyncio.run(serve(config, this_machine()))
+        # Takes 3 % less than asyncio's own loop, with 64 requests at once 6 % (docs/benchmarks.md).
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(config, this_machine()))
     except OcicatError as error:
         sys.exit(f"ipamd: {error}")
 
