@@ -38,6 +38,11 @@ class Session:
         """Whether routes are exchanged."""
         return self.info.split(" ")[0] == "Established"
 
+    @property
+    def has_no_socket(self) -> bool:
+        """Whether BIRD gave it up as it could not listen; only `configure` makes it try again."""
+        return self.info.endswith("No listening socket")
+
 
 def sessions(replies: Iterable[Reply]) -> list[Session]:
     """Read the answer to ``show protocols``, in BIRD's order, without what is no session of ours.

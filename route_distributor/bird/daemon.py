@@ -8,9 +8,9 @@ import os
 from pathlib import Path
 
 from bird_api.control import BirdControl
-from bird_api.protocols import SHOW_PROTOCOLS
+from bird_api.protocols import SHOW_PROTOCOLS, sessions
 from bird_api.reply import RECONFIGURED
-from datamodel.errors import Invalid, Unavailable
+from datamodel.errors import Invalid, OcicatError, Unavailable
 from route_distributor.process import run
 
 
@@ -61,6 +61,10 @@ class Bird:
         """
         await asyncio.to_thread(self._configure)
 
+    async def lacks_socket(self) -> bool:
+        """Tell whether BIRD gave sessions up because it could not listen; not so if it is away."""
+        return await asyncio.to_thread(self._lacks_socket)
+
     async def put_routes_back(self) -> None:
         """Have BIRD look at the kernel's routes now instead of at its next scan.
 
@@ -69,6 +73,14 @@ class Bird:
             Invalid: it answers in a way that we do not know.
         """
         await asyncio.to_thread(self._put_routes_back)
+
+    def _lacks_socket(self) -> bool:
+        try:
+            with BirdControl(str(self._socket)) as control:
+                found = sessions(control.command(SHOW_PROTOCOLS))
+        except OcicatError:
+            return False
+        return any(session.has_no_socket for session in found)
 
     def _put_routes_back(self) -> None:
         with BirdControl(str(self._socket)) as control:

@@ -20,7 +20,7 @@ from route_distributor.snapshot import ClusterSnapshot
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 10.0  # how often it is looked whether the file is still ours
+LOOK_S = 10.0  # how often it is looked whether the file is still ours, and BIRD listens
 
 Secrets = Mapping[SecretRef, str]
 
@@ -33,6 +33,8 @@ class Bird(Protocol):
     async def is_written(self, text: str) -> bool: ...
 
     async def configure(self) -> None: ...
+
+    async def lacks_socket(self) -> bool: ...
 
     async def put_routes_back(self) -> None: ...
 
@@ -95,13 +97,25 @@ class BirdPart:
         return Applied(changed + await self._put_routes_back(), problems)
 
     async def disturbed(self) -> None:
-        """Wait until somebody has deleted a route of BIRD's, or changed its file."""
+        """Wait until BIRD must be told again.
+
+        Somebody deleted a route of its, or changed its file; or it found its port taken, perhaps by
+        the BIRD that was here before, and gave its sessions up for good.
+        """
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._look_s):
                     await self._routes.disturbed()
                 return
-            if self._told is not None and not await self._bird.is_written(self._told):
+            if self._told is None:
+                continue
+            if not await self._bird.is_written(self._told):
+                return
+            if await self._bird.lacks_socket():
+                log.warning(
+                    "BIRD found its port taken and has no sessions: it is told to try again"
+                )
+                self._told = None
                 return
 
     async def _put_routes_back(self) -> int:

@@ -1,6 +1,7 @@
 """Routes of a real BIRD that somebody deletes come back at once, and are counted."""
 
 import asyncio
+import socket
 import time
 from contextlib import closing
 
@@ -8,7 +9,7 @@ import pytest
 
 from route_distributor.bird.desired import desired
 from route_distributor.bird.kernel_routes import KernelRoutes
-from route_distributor.bird.part import BirdPart
+from route_distributor.bird.part import LOOK_S, BirdPart
 from tests.cluster import an_affinity
 from tests.netns.bird_nodes import joined, start
 from tests.netns.namespaces import eventually, inside, ip
@@ -21,9 +22,9 @@ OWN = "blackhole 10.233.77.0/24 proto bird"
 class Healed:
     """The first of two nodes, with BIRD's part as the distributor runs it."""
 
-    def __init__(self, one, two, routes) -> None:
+    def __init__(self, one, two, routes, look_s=LOOK_S) -> None:
         self.one, self.two = one, two
-        self.part = BirdPart(one.bird, lambda snapshot, _: desired(snapshot), dict, routes)
+        self.part = BirdPart(one.bird, lambda snapshot, _: desired(snapshot), dict, routes, look_s)
         self.snapshot = one.snapshot()
         self.routes = routes
 
@@ -94,6 +95,26 @@ def test_what_bird_itself_withdraws_and_routes_of_others_are_no_disturbance(heal
     eventually(lambda: not any("10.233.99.0/24" in route for route in one.routes))
 
     assert not healed.routes.are_missing()
+
+
+def test_sessions_that_bird_gave_up_over_a_port_that_was_taken_come_up_once_it_is_free(tmp_path):
+    with joined(tmp_path, node(1), node(2)) as (one, two):
+        with inside(one.netns):
+            routes = KernelRoutes()
+            other = socket.create_server(("", 179))  # as a BIRD that is about to leave
+        with closing(routes), closing(other):
+            one.start()
+            two.start()
+            healed = Healed(one, two, routes, look_s=0.1)
+            eventually(lambda: [s.has_no_socket for s in one.sessions] == [True])
+            healed.apply()
+            assert healed.heal() == 1
+            eventually(lambda: [s.has_no_socket for s in one.sessions] == [True])
+
+            other.close()
+
+            assert healed.heal() == 1
+            eventually(lambda: one.is_established and two.is_established, seconds=20)
 
 
 def test_sessions_are_not_touched_by_it(healed):

@@ -50,6 +50,9 @@ class FakeBird:
         self.configures += 1
         self.running = self.file
 
+    async def lacks_socket(self):
+        return False
+
     async def put_routes_back(self):
         self.scans += 1
 
