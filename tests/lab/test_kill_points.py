@@ -183,6 +183,8 @@ class Trials:
         self.lab = lab
         self.node = node
         self.log = log
+        self.executable: Path | None = None  # None: as the plugin that makes the interface
+        self.following = FOLLOWING
         self._numbers = itertools.count(1)
         self._forgotten: list[Call] = []
         self.killed = 0
@@ -199,6 +201,7 @@ class Trials:
             container_id=f"{name}-of-{self.node.name}",
             conf=VERSION_1_1,
             environment={"CNI_ARGS": args},
+            executable=self.executable,
         )
         return call, namespace
 
@@ -209,7 +212,7 @@ class Trials:
         delete(self.lab, call, namespace)
         system.remove_namespaces([namespace])
         before = self.kernel()
-        for point, follow in zip(found, itertools.cycle(FOLLOWING)):
+        for point, follow in zip(found, itertools.cycle(self.following)):
             call, namespace = self._prepared(command)
             if victim.killed(call, point):
                 self.killed += 1
@@ -285,6 +288,17 @@ def test_the_plugin_in_its_own_process_may_be_killed_at_any_call(trials, command
     daemons.kill(trials.node, "cni-server")
 
     trials.run(Launcher(trials.log), command, at_least=15)
+
+
+@pytest.mark.parametrize("command", ["ADD", "DEL"])
+@pytest.mark.parametrize(("has_server", "at_least"), [(True, 4), (False, 8)])
+def test_the_ipam_role_may_be_killed_at_any_call(trials, command, has_server, at_least):
+    trials.executable = trials.node.bin / "ocicat-ipam"
+    trials.following = (delete, delete_without_namespace)  # no link tells whether it is in use
+    if not has_server:
+        daemons.kill(trials.node, "cni-server")
+
+    trials.run(Launcher(trials.log), command, at_least)
 
 
 @pytest.mark.parametrize("command", ["ADD", "DEL"])
