@@ -126,13 +126,14 @@ def decide_block(node: Departed, cidr: Network, known: Known) -> Decision[Taken]
         Invalid: the block cannot be read.
     """
     draft = Draft(node, known, gone(node.name, known))
-    affinity_key = keys.affinity(node.name, cidr)
-    if needs := {key for key in (keys.block(cidr), affinity_key) if key not in known}:
+    ties = (keys.affinity(node.name, cidr), keys.borrowed(node.name, cidr))
+    if needs := {key for key in (keys.block(cidr), *ties) if key not in known}:
         return Decision(Taken(), needs=frozenset(needs))
-    draft.look(affinity_key)
+    for key in ties:
+        draft.look(key)
     block = draft.block(cidr)
     if block is None:
-        draft.remove(affinity_key)  # a claim or a release that broke off
+        draft.remove(*ties)  # a claim or a release that broke off
         return draft.finish()
     units = _by_handle(node.held_in(block))
     some = units[:_HANDLES_AT_ONCE]
@@ -145,7 +146,7 @@ def decide_block(node: Departed, cidr: Network, known: Known) -> Decision[Taken]
     while taken < len(some) and draft.release(cidr, *some[taken]):
         taken += 1
     if taken == len(units):
-        draft.remove(affinity_key)
+        draft.remove(*ties)
         draft.let_go(cidr)
     return draft.finish()
 
@@ -182,10 +183,9 @@ class Draft:
         self.expect[key] = entry.revision if entry else 0
         return entry.value if entry else None
 
-    def remove(self, key: str) -> None:
-        """Delete the key if it is there."""
-        if self.look(key) is not None:
-            self.delete.add(key)
+    def remove(self, *doomed: str) -> None:
+        """Delete the keys that are there."""
+        self.delete.update(key for key in doomed if self.look(key) is not None)
 
     def block(self, cidr: Network) -> Block | None:
         """The block as it will be."""

@@ -31,6 +31,7 @@ KUBE_CONTROLLERS_CONFIGURATION = f"{RESOURCES}kubecontrollersconfigurations/defa
 CLUSTER_INFORMATION = f"{RESOURCES}clusterinformations/default"
 
 CLAIMS = "/ocicat/claims/"  # which machine runs under a node's name, for as long as it does
+ALL_BORROWED = "/ocicat/borrowed/"  # from which blocks that are not its own a node has addresses
 ALL_DEPARTED = "/ocicat/departed/"  # nodes that are being taken back
 
 
@@ -53,6 +54,16 @@ def affinity(host: str, cidr: Network) -> str:
 def affinities(host: str, version: int) -> str:
     """The prefix of *host*'s affinities of one family."""
     return f"{ALL_AFFINITIES}{host}/ipv{version}/block/"
+
+
+def borrowed(node: str, cidr: Network) -> str:
+    """The key that says pods of *node* hold addresses in the block, which is not the node's."""
+    return f"{borrowings(node)}ipv{cidr.version}/block/{_segment(cidr)}"
+
+
+def borrowings(node: str) -> str:
+    """The prefix of all blocks from which *node* has borrowed."""
+    return f"{ALL_BORROWED}{node}/"
 
 
 def handle(handle_id: str) -> str:

@@ -182,9 +182,9 @@ def _is_named_after(key: str, name: str) -> bool:
 async def _blocks(store: Store, node: Departed, known: Known, say: Say) -> list[Network]:
     """The blocks that the node owns, or holds something in: of the whole cluster's each is read."""
     listed = await store.read(keys.ALL_BLOCKS, keys_only=True)
-    affine = await store.read(f"{keys.ALL_AFFINITIES}{node.name}/", keys_only=True)
-    owned = [cidr for key in affine.entries if (cidr := _cidr(key))]
-    found = {keys.block(cidr): cidr for cidr in owned}
+    ties = (f"{keys.ALL_AFFINITIES}{node.name}/", keys.borrowings(node.name))
+    tied = await store.read(*ties, keys_only=True)
+    found = {keys.block(cidr): cidr for key in tied.entries if (cidr := _cidr(key))}
     seen = 0
     async for entry in _values(store, sorted(listed.entries), BLOCKS_AT_ONCE):
         cidr = _cidr(entry.key)

@@ -91,6 +91,8 @@ def _confirm(draft: Draft, request: Allocate, grant: Grant) -> None:
     """
     block = draft.block(grant.block)
     assert block is not None
+    if block.host != draft.node:
+        draft.check_note(grant.block)
     kernel = request.link.kernel if request.link else None
     if kernel:
         facts = {"boot": kernel.boot_id, "netns": kernel.netns}

@@ -42,7 +42,7 @@ class Daemon:
         mirror = Mirror(claimed, ranges_of(config.node), history.observe)
         allocator = Allocator(claimed, mirror, config.node, lambda: datetime.now(UTC), claim)
         pace = Pace(config.reconcile_period_s, config.leak_grace_s)
-        reconciler = Reconciler(claimed, mirror, allocator, config.node, pace)
+        reconciler = Reconciler(mirror, allocator, config.node, pace)
         tunnels = TunnelKeeper(mirror, allocator, config.node, reconciler.blocks)
         return cls(
             config.node, claimed, claim, mirror, allocator, reconciler, tunnels, history, metrics

@@ -15,6 +15,8 @@ from datastore import codec, keys
 from datastore.store import Change
 from ipamd.known import Known, remember_block
 
+_NOTE = b"{}"  # the key says it all
+
 
 class Unknown(Exception):
     """The decision must know these keys (or, with a final "/", the keys below) first."""
@@ -85,6 +87,7 @@ class Draft:
                     keys.RESERVATIONS,
                     keys.IPAM_CONFIG,
                     f"{keys.ALL_AFFINITIES}{node}/",
+                    keys.borrowings(node),
                 )
             )
         )
@@ -147,6 +150,34 @@ class Draft:
         if block.cidr not in self.blocks:  # else it was looked at before
             self.value(keys.block(block.cidr))
         self.blocks[block.cidr] = block
+        self._note(block.cidr, block)
+
+    def check_note(self, cidr: Network) -> None:
+        """Have it noted right whether the node's pods hold addresses in a block of another's.
+
+        By the notes they are found again after a restart. What this node changes is noted with it;
+        but a block may become another's by other hands.
+        """
+        block = self.peek(cidr)
+        if block is None and keys.block(cidr) in self.known.view.mirrored:
+            return  # nobody can read it
+        if self._is_borrowed(block) != (cidr in self.known.borrowed):
+            self._note(cidr, self.block(cidr))
+
+    def _note(self, cidr: Network, block: Block | None) -> None:
+        if block is not None and block.host == self.node and cidr not in self.known.borrowed:
+            return  # nearly always
+        key = keys.borrowed(self.node, cidr)
+        is_noted, is_borrowed = self.value(key) is not None, self._is_borrowed(block)
+        if is_borrowed and not is_noted:
+            self.write(key, _NOTE)
+        elif is_noted and not is_borrowed:
+            self.remove(key)
+
+    def _is_borrowed(self, block: Block | None) -> bool:
+        if block is None or block.host == self.node:
+            return False
+        return any(attribute.node == self.node for attribute in block.attributes)
 
     # ---- affinities ----------------------------------------------------------------------------
 

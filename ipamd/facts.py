@@ -26,27 +26,28 @@ def configuration(node: str) -> frozenset[str]:
 
 def ranges_of(node: str) -> Callable[[Mapping[str, Entry]], frozenset[str]]:
     """What ipamd's mirror follows: see ``View.mirrored``."""
-    base = configuration(node) | {keys.affinities(node, 4), keys.affinities(node, 6)}
-    own = f"{keys.ALL_AFFINITIES}{node}/"
+    noted = keys.borrowings(node)
+    base = configuration(node) | {keys.affinities(node, 4), keys.affinities(node, 6), noted}
+    naming = (f"{keys.ALL_AFFINITIES}{node}/", noted)
 
     def ranges(entries: Mapping[str, Entry]) -> frozenset[str]:
-        affine = frozenset(_blocks_of(tuple(key for key in entries if key.startswith(own))))
-        borrowed = {
+        named = frozenset(_blocks_of(tuple(key for key in entries if key.startswith(naming))))
+        not_noted = {
             key
             for key, entry in entries.items()
             if key.startswith(keys.ALL_BLOCKS)
-            and key not in affine
+            and key not in named
             and has_addresses_of(node, key, entry.value)
         }
-        return base | affine | borrowed
+        return base | named | not_noted
 
     return ranges
 
 
 @lru_cache(maxsize=16)
-def _blocks_of(affinities: tuple[str, ...]) -> tuple[str, ...]:
-    """The keys of the blocks that keys of affinities name: asked at every news of any key."""
-    return tuple(keys.block(cidr) for cidr in owned(affinities, ""))
+def _blocks_of(naming: tuple[str, ...]) -> tuple[str, ...]:
+    """The keys of the blocks that affinities and notes name: asked at every news of any key."""
+    return tuple(keys.block(cidr) for cidr in owned(naming, ""))
 
 
 def has_addresses_of(node: str, key: str, value: bytes) -> bool:

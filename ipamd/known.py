@@ -200,19 +200,16 @@ class Known:
             found = self._overheads[block] = overhead(pool) if pool else 0
         return found
 
-    @property
-    def may_borrow(self) -> bool:
-        """Whether addresses of other nodes' blocks may be taken, as far as can be told."""
-        try:
-            return not self.config.strict_affinity
-        except Invalid:
-            return True
-
     @cached_property
     def affine(self) -> Mapping[int, list[Network]]:
         """The blocks that affinities of this node name, by family, in key order."""
         node, entries = self.view.node, self.view.mirrored
         return {version: owned(entries, keys.affinities(node, version)) for version in (4, 6)}
+
+    @cached_property
+    def borrowed(self) -> frozenset[Network]:
+        """The blocks of which it is noted that this node's pods hold addresses in them."""
+        return frozenset(owned(self.view.mirrored, keys.borrowings(self.view.node)))
 
     @cached_property
     def mirrored_blocks(self) -> list[Network]:

@@ -19,7 +19,6 @@ from datamodel.report import Report, ReportedLink
 from datastore import keys
 from datastore.codec import Stamp
 from datastore.mirror import Mirror
-from datastore.store import MAX_OPERATIONS, Store
 from ipamd.allocator import Allocator
 from ipamd.known import Known, decode_block
 from ipamd.reconcile import Held, Moment, Suspect, held_by_node, judge, unrecorded
@@ -47,14 +46,12 @@ class Reconciler:
 
     def __init__(
         self,
-        store: Store,
         mirror: Mirror,
         allocator: Allocator,
         node: str,
         pace: Pace,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._store = store
         self._mirror = mirror
         self._allocator = allocator
         self._node = node
@@ -152,8 +149,6 @@ class Reconciler:
         """
         is_opening = not self._allocator.is_open
         era = self._allocator.era
-        if is_opening:
-            await self._find_borrowed()
         missing = unrecorded(self._held(), report, self._allocator.busy_handles)
         self._allocator.avoid({address for link in missing for address in link.addresses})
         before, self._unrecorded = self._unrecorded, {link.attachment_digest for link in missing}
@@ -169,19 +164,6 @@ class Reconciler:
         if is_opening and report.is_complete:
             self._allocator.open(era, is_older=self.recorded > recorded)
             log.info("addresses are given out: links=%d", len(report.links))
-
-    async def _find_borrowed(self) -> None:
-        """Find the foreign blocks in which this node's pods hold addresses, and follow them.
-
-        Where none may be borrowed, only if a backup may say that some were.
-        """
-        if not self._known().may_borrow and not self._mirror.restorations:
-            return
-        listing = await self._store.read(keys.ALL_BLOCKS, keys_only=True)
-        foreign = sorted(listing.entries.keys() - self._mirror.entries.keys())
-        for i in range(0, len(foreign), MAX_OPERATIONS):
-            some = await self._store.read(*foreign[i : i + MAX_OPERATIONS])
-            self._mirror.learn(some.revision, some.entries)
 
     async def _record_one(self, link: ReportedLink, kernel: Kernel) -> None:
         if link.attachment is None:

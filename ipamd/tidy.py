@@ -38,6 +38,8 @@ def tidy(draft: Draft, request: Tidy) -> Done:
             is_needed = sum(1 for _ in draft.own_blocks(version)) == 1
             if _is_unselected(draft, block) or (block.cidr in request.surplus and not is_needed):
                 draft.give_up(block.cidr)
+    for cidr in {*draft.known.mirrored_blocks, *draft.known.borrowed}:
+        draft.check_note(cidr)
     return Done()
 
 

@@ -554,7 +554,7 @@ class IpamMachine(RuleBasedStateMachine):
             if attribute.node == name or block.host == name
         ]
         affinities = self.world.below(f"{keys.ALL_AFFINITIES}{name}/")
-        return [*endpoints, *held, *affinities]
+        return [*endpoints, *held, *affinities, *self.world.below(keys.borrowings(name))]
 
     # ---- a restored store ----------------------------------------------------------------------
 
@@ -861,6 +861,13 @@ class IpamMachine(RuleBasedStateMachine):
         for node in world.nodes.values():
             if node.name in world.departed:
                 continue
+            borrowed = [
+                keys.borrowed(node.name, block.cidr)
+                for block in world.blocks()
+                if block.host != node.name and any(a.node == node.name for a in block.attributes)
+            ]
+            if (noted := world.below(keys.borrowings(node.name))) != sorted(borrowed):
+                world.fail(f"healed, but {node.name} has borrowed {borrowed} and noted {noted}")
             findings = check_store(world.entries, node.machine.report(), node.name, self.now())
             for problem in findings.problems:
                 # What cools down in a block of nobody is there until somebody needs the block.

@@ -89,7 +89,7 @@ class Ipamd:
         store = ClaimedStore(faulty, self.claim)
         self.mirror = Mirror(store, ranges_of(name))
         self.allocator = Allocator(store, self.mirror, name, clock, self.claim)
-        self.reconciler = Reconciler(store, self.mirror, self.allocator, name, PACE, clock)
+        self.reconciler = Reconciler(self.mirror, self.allocator, name, PACE, clock)
         self.tunnels = TunnelKeeper(self.mirror, self.allocator, name, self.reconciler.blocks)
         self._registration = Registration(store, _config(name), _no_detection)
         self._calls: set[asyncio.Task[Outcome]] = set()

@@ -68,7 +68,7 @@ def health(port: int, path: str) -> tuple[int, str]:
 def a_daemon(serving_, metrics: Metrics, directory: Path | None = None) -> Daemon:
     history = History(directory, 1_000_000, NODE)
     mirror, allocator = serving_.mirror, serving_.allocator
-    reconciler = Reconciler(serving_.store, mirror, allocator, NODE, Pace(60, 60))
+    reconciler = Reconciler(mirror, allocator, NODE, Pace(60, 60))
     tunnels = TunnelKeeper(mirror, allocator, NODE, reconciler.blocks)
     claim = NameClaim(serving_.store, MemoryStore(), NODE, Machine(Kernel("boot-1", "1")))
     return Daemon(

@@ -65,7 +65,6 @@ class Running:
         self.submit = serving.submit
         begun = asyncio.get_running_loop().time()
         self.reconciler = Reconciler(
-            serving.store,
             serving.mirror,
             serving.allocator,
             NODE,
@@ -168,14 +167,18 @@ async def test_an_address_whose_link_nobody_can_name_is_not_given_out():
     assert ip_address("10.0.0.0") not in {g.grants[0].address for g in granted}
 
 
+@pytest.mark.parametrize("is_strict_now", [False, True])
 @in_virtual_time
-async def test_borrowed_addresses_are_found_again_after_a_restart():
+async def test_borrowed_addresses_are_found_again_after_a_restart(is_strict_now):
     cidr = ip_network("10.0.0.0/29")
     pool = a_pool(cidr="10.0.0.0/29", block_size=29)
     config = {keys.IPAM_CONFIG: b'{"auto_allocate_blocks":true}'}
     store = await a_cluster(pool, **a_foreign_block(cidr, taken=1), **config)
     async with serving(store) as node:
         link = await Running(node).add()
+    assert keys.borrowed(NODE, cidr) in await content(store)
+    if is_strict_now:
+        await store.commit(Change(put={keys.IPAM_CONFIG: codec.DEFAULT_IPAM_CONFIG}))
     async with serving(store, is_open=False) as node:
         running = Running(node)
         await running.reconciler.take(a_report(link, OTHER))
@@ -184,7 +187,32 @@ async def test_borrowed_addresses_are_found_again_after_a_restart():
             await asyncio.sleep(GRACE_S + 1)
 
         assert running.reconciler.freed == 1
-    assert handle_key("c1") not in await content(store)
+    values = await content(store)
+    assert handle_key("c1") not in values
+    assert keys.borrowed(NODE, cidr) not in values
+
+
+@in_virtual_time
+async def test_what_is_held_in_a_block_that_became_anothers_is_found_after_a_restart():
+    store = await a_cluster()
+    async with serving(store) as node:
+        running = Running(node)
+        link = await running.add()
+        [block] = running.reconciler.blocks()
+        key, affinity = keys.block(block.cidr), keys.affinity(NODE, block.cidr)
+        nobodys = codec.encode_block(replace(block, affinity=None).next_write())
+        await store.commit(Change(put={key: nobodys}, delete=frozenset({affinity})))
+        await running.reconciler.take(a_report(link))
+        assert keys.borrowed(NODE, block.cidr) in await content(store)
+    async with serving(store, is_open=False) as node:
+        running = Running(node)
+        for _ in range(3):
+            await running.reconciler.take(a_report(OTHER))
+            await asyncio.sleep(GRACE_S + 1)
+
+    values = await content(store)
+    assert handle_key("c1") not in values
+    assert keys.borrowed(NODE, block.cidr) not in values
 
 
 # ---- leaks -------------------------------------------------------------------------------------
