@@ -575,6 +575,7 @@ class IpamMachine(RuleBasedStateMachine):
         await self.site.restore(*backup)
         await self.world.follow()
         self.past.clear()
+        self._end_what_no_report_shows()
         await self._refuse_everything()
         await asyncio.sleep(3)
         for name in NODES:
@@ -587,6 +588,15 @@ class IpamMachine(RuleBasedStateMachine):
             self.node(name).start_server()
         await asyncio.sleep(10)
         await self._restart_what_is_in_conflict()
+
+    def _end_what_no_report_shows(self) -> None:
+        """The operator ends containers of other plugins that the backup does not know."""
+        held = self.world.held()
+        for node in self.world.nodes.values():
+            for link in list(node.machine.links.values()):
+                own = held.get(link.attachment.handle_id, set())
+                if not (link.is_ours or own.issuperset(link.addresses)):
+                    node.machine.remove(link.attachment)
 
     async def _refuse_everything(self) -> None:
         """No node that runs gives out an address before it has reported."""
