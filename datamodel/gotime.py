@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = rf"([0-9]+(?:\.[0-9]*)?)({'|'.join(_UNITS)})"
-_DURATION_MAX_S = 2**63 / 1e9  # Go counts nanoseconds
+DURATION_MAX_S = 2**63 / 1e9  # Go counts nanoseconds
 
 
 def parse_duration(text: str) -> float:
@@ -20,7 +20,7 @@ def parse_duration(text: str) -> float:
     if text != "0" and not re.fullmatch(f"(?:{_PART})+", text):
         raise ValueError(f'{text!r} is not a duration like "2m0s" or "90s"')
     found = sum(float(count) * _UNITS[unit] for count, unit in re.findall(_PART, text))
-    if found >= _DURATION_MAX_S:
+    if found >= DURATION_MAX_S:
         raise ValueError(f"{text!r} is longer than a duration can be")
     return found
 

@@ -294,7 +294,7 @@ def decode_ipam_config(value: bytes | None) -> IpamConfig:
             strict_affinity=reading.flag(document, "strict_affinity"),
             auto_allocate_blocks=reading.flag(document, "auto_allocate_blocks"),
             max_blocks_per_host=reading.number(document, "maxBlocksPerHost"),
-            ip_cooldown_s=reading.number(document, "ipCooldownSeconds"),
+            ip_cooldown_s=reading.seconds(document, "ipCooldownSeconds"),
             extra=_without(document, _IPAM_CONFIG_FIELDS),
         )
 

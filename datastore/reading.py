@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Any, TypeVar
 
 from datamodel.errors import Invalid
-from datamodel.gotime import parse_duration
+from datamodel.gotime import DURATION_MAX_S, parse_duration
 from datamodel.node import MAC
 from datamodel.pool import Network
 from datastore import keys
@@ -106,6 +106,14 @@ def number_or_none(document: Mapping[str, Any], name: str) -> int | None:
     value = document.get(name)
     if isinstance(value, bool) or not isinstance(value, int | None):
         raise TypeError(f"{name} {value!r} is not a whole number")
+    return value
+
+
+def seconds(document: Mapping[str, Any], name: str) -> int:
+    """A span of time in whole seconds; absent means zero, as in Go."""
+    value = number(document, name)
+    if abs(value) >= DURATION_MAX_S:  # nor can Python reckon with it
+        raise ValueError(f"{name} {value} is longer than a duration can be")
     return value
 
 

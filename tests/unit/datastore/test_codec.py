@@ -309,6 +309,14 @@ def test_fields_of_a_newer_config_survive_a_change():
         (b'{"auto_allocate_blocks":1}', "auto_allocate_blocks 1 is neither true nor false"),
         (b'{"maxBlocksPerHost":4.0}', "maxBlocksPerHost 4.0 is not a whole number"),
         (b'{"ipCooldownSeconds":true}', "ipCooldownSeconds True is not a whole number"),
+        (
+            b'{"ipCooldownSeconds":10000000000}',
+            "ipCooldownSeconds 10000000000 is longer than a duration can be",
+        ),
+        (
+            b'{"ipCooldownSeconds":-1000000000000}',
+            "ipCooldownSeconds -1000000000000 is longer than a duration can be",
+        ),
         (b"[]", "value is not a JSON object"),
     ],
 )
@@ -328,7 +336,7 @@ def test_a_config_that_is_none_is_refused(value, mistake):
         st.booleans(),
         st.booleans(),
         st.integers(),
-        st.integers(),
+        st.integers(-(10**9), 10**9),
         st.dictionaries(ids, ids, max_size=2),
     )
 )
