@@ -18,7 +18,7 @@ from datamodel.pool import Network, Pool
 from datamodel.pool_choice import Rejected, Wanted, choose_pools
 from datamodel.reservation import Reservations
 from datamodel.tunnel import overhead
-from datastore import codec, keys
+from datastore import codec, keys, reading
 from ipamd.request import View
 
 # Blocks are up to 30 kB of JSON; the ones that a node works with stay decoded.
@@ -102,7 +102,9 @@ class Known:
         pools, mistakes = [], []
         for key in sorted(k for k in self.view.mirrored if k.startswith(keys.POOLS)):
             try:
-                pools.append(_decode_pool(key, self.view.mirrored[key].value))
+                pool = _decode_pool(key, self.view.mirrored[key].value)
+                _check_name(key, pool.name)
+                pools.append(pool)
             except OcicatError as error:
                 mistakes.append(str(error))
         return pools, mistakes
@@ -171,7 +173,9 @@ class Known:
                 f"node {self.view.node}: has no Node resource, so no peer knows the way to it; "
                 "if it was deleted by mistake, restart ipamd to register it again"
             )
-        return _decode_node(key, entry.value)
+        node = _decode_node(key, entry.value)
+        _check_name(key, node.name)
+        return node
 
     @cached_property
     def reservations(self) -> Reservations:
@@ -239,6 +243,12 @@ def known_of(view: View) -> Known:
     known = before[1].of_blocks(view) if before and before[0] == basis else Known(view)
     _last[view.node] = (basis, known)
     return known
+
+
+def _check_name(key: str, name: str) -> None:
+    """Refuse a resource that says another name than its key: keys are made of names."""
+    if name != key.rpartition("/")[2]:
+        raise reading.spoilt(key, f"metadata.name is {name!r}")
 
 
 def _mistake(read: Callable[[], Any]) -> str | None:

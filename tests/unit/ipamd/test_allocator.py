@@ -729,3 +729,20 @@ async def test_what_a_restored_store_lacks_is_not_given_to_somebody_else():
             await ipamd.submit(an_allocate("c3", "web-3"))
 
         assert handle_key("c3") not in await content(store)
+
+
+async def test_a_node_or_pool_whose_value_says_another_name_than_its_key_serves_nobody():
+    stray = codec.encode_pool(a_pool("stray", "10.1.0.0/24"), STAMP)
+    store = await filled(MemoryStore(), a_store(a_pool(), **{keys.pool("other"): stray}))
+    node = (await content(store))[keys.node(NODE)]
+    async with serving(store) as served:
+        first = await served.submit(an_allocate("c1"))
+        await store.commit(Change(put={keys.node(NODE): node.replace(b'"node-1"', b'"node-9"')}))
+        with pytest.raises(Invalid, match=r"nodes/node-1: metadata\.name is 'node-9'"):
+            await served.submit(an_allocate("c2", "web-2"))
+        assert (await served.submit(an_allocate("c1"))).grants == first.grants
+        await store.commit(Change(put={keys.node(NODE): node}))
+        with pytest.raises(Invalid, match="stray: does not exist"):
+            await served.submit(an_allocate("c3", "web-3", pools=("stray",)))
+
+        assert (await served.submit(an_allocate("c2", "web-2"))).grants
