@@ -9,6 +9,7 @@ from datamodel.pool import Network
 from datamodel.selector import parse
 from datastore import keys
 from ipamd.block_choice import choose_block
+from ipamd.claimed_store import ROOM
 from ipamd.draft import Draft
 from ipamd.known import decode_block
 from ipamd.request import Done, Fence, Prepare, Tidy
@@ -30,17 +31,29 @@ def fence(draft: Draft, request: Fence) -> Done:
 
 
 def tidy(draft: Draft, request: Tidy) -> Done:
-    """Add to *draft* what brings the node's blocks in order; usually nothing."""
+    """Add to *draft* what brings the node's blocks in order; usually nothing.
+
+    As much as fits into one transaction; the rest has time until the next report.
+    """
     for version in (4, 6):
         for cidr in draft.known.affine[version]:
+            if _is_full(draft):
+                return Done()
             _mend(draft, cidr)
         for block in [b for b in draft.own_blocks(version) if b.is_empty]:
+            if _is_full(draft):
+                return Done()
             is_needed = sum(1 for _ in draft.own_blocks(version)) == 1
             if _is_unselected(draft, block) or (block.cidr in request.surplus and not is_needed):
                 draft.give_up(block.cidr)
     for cidr in {*draft.known.mirrored_blocks, *draft.known.borrowed}:
         draft.check_note(cidr)
     return Done()
+
+
+def _is_full(draft: Draft) -> bool:
+    """Whether there is no room for one more block and its affinity."""
+    return draft.operations + 2 > ROOM
 
 
 def _mend(draft: Draft, cidr: Network) -> None:

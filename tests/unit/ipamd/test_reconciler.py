@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
+from itertools import islice
 
 import pytest
 
@@ -388,6 +389,24 @@ async def test_a_block_that_nobody_has_needed_for_long_goes_back_and_the_last_on
     assert len([k for k in before if k.startswith(keys.ALL_BLOCKS)]) == 3
     assert len([k for k in values if k.startswith(keys.ALL_BLOCKS)]) == 1
     in_order(values)
+
+
+@in_virtual_time
+async def test_more_blocks_than_one_transaction_takes_go_back_bit_by_bit():
+    pool = a_pool(cidr="10.0.0.0/24", block_size=32)
+    store = await a_cluster(pool)
+    for cidr in islice(pool.blocks_for(NODE), 150):
+        await store.commit(Change(put=a_foreign_block(cidr, host=NODE)))
+    left = []
+    async with serving(store, is_open=False) as node:
+        running = Running(node)
+        for _ in range(4):
+            await running.reconciler.take(a_report())
+            await asyncio.sleep(SURPLUS_S)
+            in_order(await content(store))
+            left.append(sum(1 for _ in running.reconciler.blocks()))
+
+    assert left == [150, 87, 24, 1]
 
 
 @in_virtual_time
