@@ -184,9 +184,13 @@ async def settle(store: Store, memory: Memory, decide: Callable[[], Decision[T]]
         Unavailable: the store does not answer, or others wrote first ``MAX_ATTEMPTS`` times.
     """
     contested: Iterable[str] = ()
-    for attempt in range(MAX_ATTEMPTS):
+    asked: frozenset[str] = frozenset()
+    attempt = 0
+    while attempt < MAX_ATTEMPTS:
         decision = decide()
         if decision.needs:
+            attempt += decision.needs <= asked  # it may need much, but not the same for ever
+            asked |= decision.needs
             await _read(store, memory, decision.needs)
             continue
         change = decision.change
@@ -199,6 +203,7 @@ async def settle(store: Store, memory: Memory, decide: Callable[[], Decision[T]]
         memory.learn(answer.revision, answer.actual)
         contested = change.expect
         await asyncio.sleep(random.uniform(0, min(MAX_PAUSE_S, 0.001 * 2**attempt)))
+        attempt += 1
     raise Unavailable(
         f"etcd: others changed {', '.join(sorted(contested))} "
         f"{MAX_ATTEMPTS} times in a row; try again"
