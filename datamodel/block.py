@@ -175,13 +175,21 @@ class Block:
         self.__dict__["_indices"] = indices
         return self
 
-    def described(self, handle_id: str, facts: Mapping[str, str]) -> "Block":
-        """The block with *facts* among those that are known of the handle's addresses."""
+    def renewed(self, handle_id: str, facts: Mapping[str, str]) -> "Block":
+        """The block in which *handle_id* holds what it held, as if it had got it just now.
+
+        *facts* are from then on among those that are known of it.
+        """
         attributes = list(self.attributes)
         for index in self._indices.get(handle_id, ()):
             known = attributes[index].secondary or {}
             attributes[index] = replace(attributes[index], secondary={**known, **facts})
-        return replace(self, attributes=tuple(attributes))
+        numbers = dict.fromkeys(self.held_by(handle_id), self.sequence_number)
+        return replace(
+            self,
+            attributes=tuple(attributes),
+            sequence_numbers={**self.sequence_numbers, **numbers},
+        )
 
     def release(
         self, handle_id: str, *, now: datetime, cooldown_s: int = 0

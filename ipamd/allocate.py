@@ -21,11 +21,10 @@ from ipamd.request import Allocate, Grant, Granted, Link
 
 
 def allocate(draft: Draft, request: Allocate) -> Granted:
-    """Add to *draft* what gives the attachment its addresses; nothing if it holds them.
+    """Add to *draft* what gives the attachment its addresses: those that it holds, or free ones.
 
-    Blocks, handle and endpoint change together or not at all. Addresses that are held already are
-    answered only if the transaction finds them held: what we know may be older than an unanswered
-    release.
+    Blocks, handle and endpoint change together or not at all. What is held already is held anew:
+    whoever saw before that nobody uses it, and is about to free it, finds another sequence number.
 
     Raises:
         Exhausted, Invalid, Unavailable, Unknown: as ``choose_block`` and ``block_of``.
@@ -36,14 +35,14 @@ def allocate(draft: Draft, request: Allocate) -> Granted:
     for grant in _grants(draft, holding, handle_id):
         grants.setdefault(grant.address.version, grant)
     _check_requested(request, grants)
+    for block in holding:
+        draft.change(block.renewed(handle_id, _facts(draft, request)))
     counts = {block.cidr: len(block.held_by(handle_id)) for block in holding}
     for version in request.versions:
         if version not in grants:
             grant = grants[version] = _fresh(draft, request, version)
             counts[grant.block] = counts.get(grant.block, 0) + 1
             _write_handle(draft, handle_id, counts)
-    for grant in grants.values():
-        _confirm(draft, request, grant)
     if request.is_delegated:
         for version, grant in grants.items():
             grants[version] = replace(grant, gateway=delegated.gateway(draft, grant.block))
@@ -82,23 +81,6 @@ def _grant(draft: Draft, address: Address, block: Network) -> Grant:
 def _check_unused(draft: Draft, request: Allocate, address: Address) -> None:
     if address in draft.known.view.in_use and not request.is_recovery:
         raise Invalid(f"address {address}: a link of this node has it; ask for another one")
-
-
-def _confirm(draft: Draft, request: Allocate, grant: Grant) -> None:
-    """Expect the block to stay as we know it: the answer holds only that long.
-
-    What was held already is noted to be of the kernel in which its link is now.
-    """
-    block = draft.block(grant.block)
-    assert block is not None
-    if block.host != draft.node:
-        draft.check_note(grant.block)
-    kernel = request.link.kernel if request.link else None
-    if kernel:
-        facts = {"boot": kernel.boot_id, "netns": kernel.netns}
-        holder = block.holder_of(grant.address)
-        if holder and not facts.items() <= (holder.secondary or {}).items():
-            draft.change(block.described(request.attachment.handle_id, facts))
 
 
 def _requested(request: Allocate, version: int) -> Address | None:
@@ -153,13 +135,17 @@ def _grants(draft: Draft, blocks: Iterable[Block], handle_id: str) -> list[Grant
 
 
 def _attribute(draft: Draft, request: Allocate) -> Attribute:
-    pod, kernel = request.pod, request.link.kernel if request.link else None
+    pod, kind = request.pod, delegated.kind(request.is_delegated)
     who = {"namespace": pod.namespace, "pod": pod.name} if pod else {}
-    where = {"boot": kernel.boot_id, "netns": kernel.netns} if kernel else {}
-    timestamp = go_time(draft.known.view.now)
-    kind = delegated.kind(request.is_delegated)
-    secondary = {**who, "node": draft.node, "timestamp": timestamp, **where, **kind}
+    secondary = {**who, "node": draft.node, **_facts(draft, request), **kind}
     return Attribute(request.attachment.handle_id, secondary)
+
+
+def _facts(draft: Draft, request: Allocate) -> dict[str, str]:
+    """When it was asked for, and in which kernel its link is now."""
+    kernel = request.link.kernel if request.link else None
+    where = {"boot": kernel.boot_id, "netns": kernel.netns} if kernel else {}
+    return {"timestamp": go_time(draft.known.view.now), **where}
 
 
 # ---- the endpoint ------------------------------------------------------------------------------

@@ -251,13 +251,18 @@ def test_without_a_cooldown_every_rest_is_over():
     assert resting.collected(NOW, 0).is_empty
 
 
-def test_facts_are_added_to_what_is_known_of_a_handle():
-    block, _ = a_block().assign(held("net.c1"))
-    block, _ = block.assign(held("net.c2"))
+def test_what_is_held_anew_has_new_facts_and_another_sequence_number():
+    block, address = a_block().assign(held("net.c1"))
+    block, _ = block.next_write().assign(held("net.c2"))
+    block = block.next_write()
 
-    block = block.described("net.c1", {"boot": "b"})
+    again = block.renewed("net.c1", {"boot": "b"})
 
-    assert [a.secondary.get("boot") for a in block.attributes] == ["b", None]
+    assert again.checked().held_by("net.c1") == block.held_by("net.c1")
+    assert [a.secondary.get("boot") for a in again.attributes] == ["b", None]
+    assert again.sequences_of("net.c1") == {address: block.sequence_number}
+    assert again.sequences_of("net.c2") == block.sequences_of("net.c2")
+    assert block.sequence_number not in block.sequence_numbers.values()
 
 
 # ---- invariants --------------------------------------------------------------------------------

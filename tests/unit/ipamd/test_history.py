@@ -110,9 +110,7 @@ def test_the_next_holding_of_the_same_handle_is_another_one():
 def test_nothing_has_happened_to_a_block_that_was_only_rewritten():
     block = assigned(a_block())
 
-    assert (
-        changes(believed(block), block.next_write().described("net.c1", {"boot": "b"}), LIVE) == []
-    )
+    assert changes(believed(block), block.next_write(), LIVE) == []
 
 
 def test_a_cooldown_begins_with_a_release_and_ends_silently():

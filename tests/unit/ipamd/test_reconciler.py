@@ -261,6 +261,24 @@ async def test_a_pod_that_was_added_again_meanwhile_keeps_its_address():
 
 
 @in_virtual_time
+async def test_a_container_that_is_attached_again_keeps_the_address_that_it_still_held():
+    """Its link is newer than the report that says that there is none."""
+    async with serving(await a_cluster(), is_open=False) as node:
+        running = Running(node)
+        await running.reconciler.take(a_report(OTHER))
+        await running.add()
+        await asyncio.sleep(GRACE_S + 1)
+        await running.reconciler.take(a_report(OTHER))
+        await asyncio.sleep(GRACE_S + 1)
+        late = a_report(OTHER)
+        await running.add()
+
+        await running.reconciler.take(late)
+
+        assert running.reconciler.freed == 0
+
+
+@in_virtual_time
 async def test_a_node_that_is_suddenly_without_links_keeps_its_addresses_and_says_so():
     async with serving(await a_cluster(), is_open=False) as node:
         running = Running(node)
