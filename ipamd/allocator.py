@@ -210,16 +210,17 @@ class Allocator:
             self._is_in_doubt = True
             self._waiting.extendleft(reversed(batch))
             return
-        except OcicatError as error:
+        except Unavailable as error:
             outcomes = [error] * len(batch)
-            self._is_in_doubt = self._is_in_doubt or isinstance(error, Unavailable)
-        except Exception:
-            if len(batch) > 1:  # a mistake of ours over one of them must not fail the others
+            self._is_in_doubt = True
+        except Exception as error:
+            if len(batch) > 1:  # one that the store refuses, or a mistake of ours over one of them
                 for waiting in batch:
                     await self._answer([waiting])
                 return
-            log.exception("bug")
-            outcomes = [OcicatError("ipamd: a mistake of ours; see its log")]
+            if not isinstance(error, OcicatError):
+                log.exception("bug")
+            outcomes = [error if isinstance(error, OcicatError) else OcicatError(_BUG)]
         for waiting, outcome in zip(batch, outcomes, strict=False):
             if not waiting.answer.done():
                 waiting.answer.set_result(outcome)
@@ -285,6 +286,7 @@ class Allocator:
         )
 
 
+_BUG = "ipamd: a mistake of ours; see its log"
 _NO_ANSWER = "etcd: no answer in time; check that it runs"
 _NO_REPORT = (
     "ipamd: gives out no address before the CNI server has told it which links this node has; "

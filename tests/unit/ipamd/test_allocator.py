@@ -1,6 +1,7 @@
 """Queue, groups, conflicts and faults, on the store in memory."""
 
 import asyncio
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
@@ -15,6 +16,7 @@ from ipamd.facts import FOREIGN_FACTS_S, Facts, ranges_of
 from ipamd.request import Granted, Released
 from tests.consistency import assert_consistent
 from tests.ipam import (
+    LINK,
     NODE,
     NOW,
     STAMP,
@@ -74,6 +76,15 @@ class ContendedStore(MemoryStore):
     async def commit(self, change):
         if self.before:
             await super().commit(self.before.pop(0))
+        return await super().commit(change)
+
+
+class NarrowStore(MemoryStore):
+    """Takes no large values, as etcd."""
+
+    async def commit(self, change):
+        if any(len(value) > 50_000 for value in change.put.values()):
+            raise Invalid("store: refuses the request (too large)")
         return await super().commit(change)
 
 
@@ -176,6 +187,21 @@ async def test_a_request_that_is_refused_does_not_hold_up_the_others():
 
 
 # ---- when the mirror is not ready --------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_request_that_the_store_refuses_fails_alone():
+    store = await filled(NarrowStore(), a_store())
+    large = replace(LINK, profiles=("p" * 60_000,))
+    async with serving(store) as node:
+        outcomes = await all_of(
+            *(node.submit(an_allocate(f"c{i}", f"p{i}")) for i in range(3)),
+            node.submit(an_allocate("large", "large", link=large)),
+            *(node.submit(an_allocate(f"c{i}", f"p{i}")) for i in range(3, 6)),
+        )
+
+    assert [type(o) for o in outcomes] == [*[Granted] * 3, Invalid, *[Granted] * 3]
+    assert_consistent(await content(store))
 
 
 @in_virtual_time
