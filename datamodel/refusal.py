@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from datamodel.ipam_config import IpamConfig
 from datamodel.pool import Pool
+from datamodel.reservation import Reservations
 
 
 def no_addresses(reasons: Sequence[str]) -> str:
@@ -34,10 +35,15 @@ def may_not_claim(node: str, config: IpamConfig, owned: int) -> str | None:
     return None
 
 
-def full(pool: Pool, node: str, own: int, config: IpamConfig) -> str:
+def full(pool: Pool, node: str, own: int, config: IpamConfig, reservations: Reservations) -> str:
     """Why a pool of which the node owns so many blocks has none for it."""
+    if reservations.covers(pool.cidr):
+        return f"{pool}: is reserved as a whole; change the IPReservation or add a pool"
     others = "" if config.strict_affinity else " and no other block has room"
+    reserved, remedy = "", "release addresses or add a pool"
+    if reservations.touches(pool.cidr):
+        reserved, remedy = " or reserved", "release addresses, reserve fewer, or add a pool"
     return (
-        f"{pool}: all {pool.block_count} blocks are claimed and the {own} of node "
-        f"{node} are full{others}; release addresses or add a pool"
+        f"{pool}: all {pool.block_count} blocks are claimed{reserved} and the {own} of node "
+        f"{node} are full{others}; {remedy}"
     )

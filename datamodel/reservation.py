@@ -54,6 +54,12 @@ class Reservations:
         nearest = next(iter(self._ranges_from(first, network.version)), None)
         return nearest is not None and nearest[0] <= first and last <= nearest[1]
 
+    def touches(self, network: Network) -> bool:
+        """Whether any address of *network* is reserved."""
+        first, last = _range(network)
+        nearest = next(iter(self._ranges_from(first, network.version)), None)
+        return nearest is not None and nearest[0] <= last
+
     def __contains__(self, address: Address) -> bool:
         nearest = next(iter(self._ranges_from(int(address), address.version)), None)
         return nearest is not None and nearest[0] <= int(address)

@@ -95,7 +95,7 @@ def block_of(draft: Draft, address: Address, is_recovery: bool) -> Block:
 
 
 def _owner(block: Block) -> str:
-    return "nobody's" if block.host is None else f"node {block.host}'s"
+    return f"{f'node {block.host}' if block.host else block.affinity or 'nobody'}'s"
 
 
 def _own_with_room(draft: Draft, pools: list[Pool], version: int) -> Block | None:
@@ -127,7 +127,10 @@ def _another(draft: Draft, pools: list[Pool], version: int) -> tuple[Block | Non
         return found, []
     own = [block.cidr for block in draft.own_blocks(version)]
     return None, [
-        refusal.full(pool, draft.node, sum(map(pool.contains, own)), config) for pool in pools
+        refusal.full(
+            pool, draft.node, sum(map(pool.contains, own)), config, draft.known.reservations
+        )
+        for pool in pools
     ]
 
 

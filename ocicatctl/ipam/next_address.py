@@ -160,4 +160,5 @@ class Request:
 
     def _full(self, pool: Pool) -> str:
         own = sum(pool.contains(block.cidr) for block in self._own())
-        return refusal.full(pool, self.node.name, own, self.plan.config)
+        plan = self.plan
+        return refusal.full(pool, self.node.name, own, plan.config, plan.reservations)

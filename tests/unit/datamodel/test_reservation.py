@@ -92,6 +92,7 @@ def test_reservations_are_the_union_of_their_parts(reserved, length, offset):
     taken = {i for i, address in enumerate(block) if address in naive}
     assert found.ordinals(block) == taken
     assert found.covers(block) == (len(taken) == block.num_addresses)
+    assert found.touches(block) == bool(taken)
     assert [a for a in block if a in found] == [a for a in block if a in naive]
 
 

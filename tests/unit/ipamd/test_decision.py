@@ -537,6 +537,40 @@ def test_a_full_pool_is_named_and_the_text_says_what_to_do():
     )
 
 
+@pytest.mark.parametrize(
+    ("reserved", "text"),
+    [
+        ("10.0.0.0/28", "is reserved as a whole; change the IPReservation or add a pool"),
+        (
+            "10.0.0.8/29",
+            "all 2 blocks are claimed or reserved and the 1 of node node-1 are full; "
+            "release addresses, reserve fewer, or add a pool",
+        ),
+    ],
+)
+def test_a_pool_that_is_full_because_of_a_reservation_says_so(reserved, text):
+    reservation = {"metadata": {"name": "r"}, "spec": {"reservedCIDRs": [reserved]}}
+    stored = a_store(
+        a_pool(cidr="10.0.0.0/28", block_size=29),
+        **{f"{keys.RESERVATIONS}r": codec.dump(reservation)},
+    )
+
+    _, outcomes = settled(stored, *(an_allocate(f"c{i}", f"p{i}") for i in range(9)))
+
+    pool = "pool default-ipv4-ippool (10.0.0.0/28)"
+    assert str(outcomes[-1]) == f"no addresses: {pool}: {text}"
+
+
+def test_an_address_of_a_load_balancers_block_is_refused_with_its_owner():
+    cidr = ip_network("10.233.70.0/24")
+    block = codec.encode_block(Block.new(cidr, "node-1", 1))
+    stored = a_store(**{keys.block(cidr): block.replace(b"host:node-1", b"virtual:load-balancer")})
+
+    _, [refused] = settled(stored, an_allocate(addresses=(ip_address("10.233.70.5"),)))
+
+    assert "block 10.233.70.0/24 is virtual:load-balancer's" in str(refused)
+
+
 def test_a_pool_whose_blocks_are_all_of_other_nodes_is_full_for_this_one():
     stored = a_store(a_pool(cidr="10.0.0.0/28", block_size=29), nodes=(NODE, "node-2"))
     for cidr in ip_network("10.0.0.0/28").subnets(new_prefix=29):

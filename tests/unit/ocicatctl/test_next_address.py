@@ -120,7 +120,7 @@ REFUSALS = {
     "a selector": ([a_pool(node_selector="has(gpu)")], STRICT, {}, "nodeSelector 'has(gpu)'"),
     "a disabled pool": ([a_pool(disabled=True)], STRICT, {}, "is disabled"),
     "an unreadable pool": ([], STRICT, {keys.pool("bad"): b"{"}, f"etcd key {keys.pool('bad')}"),
-    "a reserved pool": ([SMALL], STRICT, a_reservation("10.0.0.0/28"), "all 4 blocks are claimed"),
+    "a reserved pool": ([SMALL], STRICT, a_reservation("10.0.0.0/28"), "is reserved as a whole"),
     "a spoilt own block": (
         [SMALL],
         STRICT,
