@@ -24,6 +24,13 @@ def status_of(error: OcicatError) -> grpc.StatusCode:
     return _CODES.get(type(error), grpc.StatusCode.INTERNAL)
 
 
+def details_of(error: OcicatError) -> str:
+    """The text that goes along; cut, as gRPC drops an answer whose details have more than 8 kB."""
+    text = str(error)
+    limit = 2000 if text.isascii() else 500  # a character may take 3 bytes, or 12
+    return text if len(text) <= limit else f"{text[:limit]}… (ipamd's log has all of it)"
+
+
 def error_of(code: grpc.StatusCode, details: str) -> OcicatError:
     """The error that a status carries."""
     return _ERRORS.get(code, OcicatError)(details)

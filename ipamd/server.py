@@ -22,7 +22,7 @@ from datastore import codec, keys
 from datastore.codec import Stamp
 from ipam_api import ipam_pb2, ipam_pb2_grpc
 from ipam_api.messages import attachment_message, report_message, report_of
-from ipam_api.status import OURS_METADATA, status_of
+from ipam_api.status import OURS_METADATA, details_of, status_of
 from ipam_api.trace import trace_of
 from ipamd.daemon import Daemon
 from ipamd.history_answer import get_history
@@ -62,7 +62,7 @@ def _served(method: Method[Answer]) -> Method[Answer]:
             log.warning(
                 "%s%s refused=%r took_ms=%d%s", verb, who, str(error), took_ms, _trace(context)
             )
-            await context.abort(status_of(error), str(error), OURS_METADATA)
+            await context.abort(status_of(error), details_of(error), OURS_METADATA)
         took_s = time.perf_counter() - begun
         trace = _trace(context)
 

@@ -14,7 +14,7 @@ from datamodel.errors import OcicatError
 from datamodel.report import Report
 from ipam_api import ipam_pb2, ipam_pb2_grpc
 from ipam_api.messages import report_of
-from ipam_api.status import OURS_METADATA, status_of
+from ipam_api.status import OURS_METADATA, details_of, status_of
 from ipam_api.trace import trace_of
 
 POLL_S = 0.01
@@ -44,7 +44,7 @@ class FakeIpamd(ipam_pb2_grpc.IpamServicer):
         self.traces[call] = trace_of(context.invocation_metadata())
         if self.refusal:
             context.set_trailing_metadata(OURS_METADATA)
-            context.abort(status_of(self.refusal), str(self.refusal))
+            context.abort(status_of(self.refusal), details_of(self.refusal))
         return self.answers.get(call, usual)
 
     def Allocate(self, request, context):

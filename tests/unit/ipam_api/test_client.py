@@ -326,6 +326,19 @@ def test_a_refusal_is_ipamds_own_error(ipamd, client, error):
         client.report(REPORT)
 
 
+@pytest.mark.parametrize("text", ["%" * 100_000, "\U0001f40e" * 100_000, "\x00" * 100_000])
+def test_a_refusal_of_any_length_is_told_as_far_as_it_fits(ipamd, client, text):
+    """As that of a pod for which none of a thousand pools is."""
+    ipamd.refusal = Exhausted(f"no addresses: {text}")
+
+    with pytest.raises(Exhausted) as raised:
+        client.report(REPORT)
+
+    told = str(raised.value)
+    assert told.startswith(f"no addresses: {text[:100]}")
+    assert told.endswith("… (ipamd's log has all of it)")
+
+
 def test_without_a_daemon_every_call_says_so(client):
     for call in (
         lambda: client.report(REPORT),
