@@ -215,6 +215,8 @@ def ifname_mistake(ifname: str) -> str:
         return "interface name contains the byte A0"
     if any(c in "/:%" or c.isspace() for c in ifname):
         return "interface name contains / or : or % or whitespace characters"
+    if not ifname.isprintable():  # the kernel would take it, but it becomes a key in etcd
+        return "interface name contains control characters"
     return ""
 
 

@@ -112,7 +112,7 @@ class Attachment:
         return owner is not None and owner.attachment_digest == self.digest
 
 
-_IFNAME = re.compile(r"[^/:\s\ud800-\udfff]+")
+_IFNAME = re.compile(r"(?!\.\.?$)[^/: ]+")
 _DIGESTED = re.compile(r"(.+)~[0-9a-f]{40}", re.DOTALL)
 _DIGEST_ALONE = re.compile(r"#([0-9a-f]{40})")
 
@@ -127,11 +127,12 @@ def _name_mistakes(**names: str) -> list[str]:
 
 
 def ifname_mistakes(**names: str) -> list[str]:
-    """Which of these names of interfaces the kernel does not take."""
+    """Which of these names of interfaces the kernel does not take, or nobody could read."""
     return [
         f"{what} {name!r} is not valid; use 1 to {IFNAME_MAX_BYTES} bytes without '/', ':', spaces"
         for what, name in names.items()
-        if not _IFNAME.fullmatch(name) or len(name.encode()) > IFNAME_MAX_BYTES
+        if not (_IFNAME.fullmatch(name) and name.isprintable())
+        or len(name.encode()) > IFNAME_MAX_BYTES
     ]
 
 

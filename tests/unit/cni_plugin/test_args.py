@@ -172,6 +172,9 @@ def test_a_malformed_container_id_is_refused_with_its_value(container_id, comman
         ("a b", "contains"),
         ("a\tb", "contains"),
         ("a\u2003b", "contains"),
+        ("a\x01", "contains"),
+        ("a\x1b[m", "contains"),
+        ("a\u202eb", "contains"),
         ("all", "sysctl"),
         ("default", "sysctl"),
         ("\udce9th0", "UTF-8"),  # a byte that is no text, as Python hands it over

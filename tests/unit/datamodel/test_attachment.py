@@ -243,5 +243,13 @@ def test_every_mistake_is_named():
     ]
 
 
+@pytest.mark.parametrize(
+    "ifname", [".", "..", "e\0", "e\x01", "e\x1b[m", "e\x7f", "e\x9b", "e\u202e"]
+)
+def test_a_name_that_no_link_should_have_is_a_mistake(ifname):
+    """A handle, and so a key in etcd, is made of it."""
+    assert Attachment("a", "b", ifname).mistakes
+
+
 def test_a_pods_digest_begins_as_calicos_link_name():
     assert POD.digest.startswith("4e199eba087")
