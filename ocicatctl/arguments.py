@@ -14,6 +14,7 @@ from datamodel.attachment import Pod
 from datamodel.block import Address
 from datamodel.endpoint import DEFAULT_NAMESPACE
 from datamodel.environment import is_node_name
+from ocicatctl.resources import values
 
 _LIKE_AN_ADDRESS = re.compile(r"[0-9]+\.[0-9./]*|.*[:%].*", re.DOTALL)  # no pod is called so
 
@@ -54,6 +55,14 @@ def node(text: str) -> str:
     if not is_node_name(text):
         raise click.BadParameter(f"{text!r} is not a node's name")
     return text
+
+
+def namespace(text: str) -> str:
+    """A namespace; for click's ``type``. An empty text, an unset variable's, is none."""
+    try:
+        return values.name(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} {error}") from error
 
 
 def socket(variable: str, default: str, what: str) -> Callable[[Callable[..., Any]], Any]:

@@ -18,6 +18,7 @@ import click
 from datamodel.errors import Invalid
 from datastore.codec import Stamp
 from datastore.store import Store
+from ocicatctl import arguments
 from ocicatctl.entries import raise_for
 from ocicatctl.resources import files
 from ocicatctl.resources.kinds import BY_ALIAS, KINDS
@@ -66,7 +67,11 @@ def _with_source(is_required: bool) -> Callable[[Callable[..., None]], Callable[
         click.option("-R", "--recursive", is_flag=True, help="Directories in a directory too."),
         click.option("--skip-empty", is_flag=True, help="Files without anything in them are fine."),
         click.option(
-            "-n", "--namespace", metavar="NS", help="Of WorkloadEndpoints that name none: default."
+            "-n",
+            "--namespace",
+            type=arguments.namespace,
+            metavar="NS",
+            help="Of WorkloadEndpoints that name none: default.",
         ),
     )
 

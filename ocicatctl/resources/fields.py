@@ -10,6 +10,7 @@ from ocicatctl.resources.schema import Check, Field, anything, leaf, list_of, ob
 _text, _flag, _cidr = leaf(values.text), leaf(values.flag), leaf(values.cidr)
 _selector, _as_number = leaf(values.select), leaf(values.as_number)
 _ipv4, _ipv6, _mac = leaf(values.address4), leaf(values.address6), leaf(values.mac)
+_part = leaf(values.part)
 _port = leaf(values.number(1, 65535))
 _encapsulation = leaf(values.one_of("Never", "Always", "CrossSubnet"))
 _labels = leaf(values.tags(has_free_values=False))
@@ -106,12 +107,12 @@ _NODE = object_of(
 )
 
 _ENDPOINT = object_of(
-    Field("orchestrator", _text, is_required=True),
-    Field("workload", _text),
-    Field("node", _text, is_required=True),
+    Field("orchestrator", _part, is_required=True),
+    Field("workload", _part),
+    Field("node", _part, is_required=True),
     Field("containerID", leaf(values.container_id)),
-    Field("pod", _text),
-    Field("endpoint", _text, is_required=True),
+    Field("pod", _part),
+    Field("endpoint", _part, is_required=True),
     Field("serviceAccountName", _text),
     Field("ipNetworks", list_of(leaf(values.single_address))),
     Field(

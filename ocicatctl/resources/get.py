@@ -9,6 +9,7 @@ import click
 
 from datamodel.endpoint import DEFAULT_NAMESPACE
 from datastore.store import Snapshot, Store
+from ocicatctl import arguments
 from ocicatctl.entries import raise_for
 from ocicatctl.resources.kinds import BY_ALIAS, KINDS, Kind
 from ocicatctl.resources.query import FORMATS, Query, answer
@@ -84,6 +85,7 @@ def _namespaces(command: Callable[..., None]) -> Callable[..., None]:
     one = click.option(
         "-n",
         "--namespace",
+        type=arguments.namespace,
         metavar="NS",
         help=f"Only this namespace; '{DEFAULT_NAMESPACE}' if none is given.",
     )

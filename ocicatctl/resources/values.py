@@ -94,6 +94,13 @@ def name(value: Any) -> str:
     return value
 
 
+def part(value: Any) -> str:
+    """A part of an endpoint's name, which is a segment of a key and of a line in a table."""
+    if not text(value).isprintable() or "/" in value or " " in value:
+        raise ValueError("is no part of a name; leave '/', blanks and what cannot be printed out")
+    return text(value)
+
+
 def cidr(value: Any) -> str:
     """A network of either family, with nothing after its prefix."""
     try:

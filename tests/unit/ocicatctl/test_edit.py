@@ -61,6 +61,10 @@ def test_calicoctls_spellings_of_a_kind_are_known(alias):
         "delete policy x",
         "delete ippool x -f pools.yaml",
         "get clusterinfo -a",
+        "get wep -n a/b",
+        "delete wep x -n a/b",
+        "delete wep x --namespace=",
+        *(f"{command} -f pools.yaml -n Kube" for command in WRITES),
     ],
 )
 def test_wrong_usage_has_status_2(line):
