@@ -23,7 +23,8 @@ class Kind:
     prefix: str
     narrow: tuple[str, ...]
     wide: tuple[str, ...]
-    cells: Callable[[Entry, int], Cells]  # with the cluster's AS number
+    # With the cluster's AS number; raises what reading.entry turns into Invalid.
+    cells: Callable[[Entry, int], Cells]
     help: str  # what ``get`` says that it shows
     is_namespaced: bool = False
     shows_cluster_as: bool = False  # where an object has no AS number of its own
@@ -74,7 +75,7 @@ def _endpoint(entry: Entry, _: int) -> Cells:
     spec = load(entry.key, entry.value)["spec"]
     nats = (
         f"{{{nat.get('internalIP', '')} {nat.get('externalIP', '')}}}"
-        for nat in spec.get("ipNATs") or ()
+        for nat in reading.objects(spec.get("ipNATs"))
     )
     return {
         "NAMESPACE": endpoint.id.namespace,
@@ -89,7 +90,7 @@ def _endpoint(entry: Entry, _: int) -> Cells:
 
 
 def _reservation(entry: Entry, _: int) -> Cells:
-    cidrs = ",".join(map(str, _spec(entry).get("reservedCIDRs") or ()))
+    cidrs = ",".join(reading.texts(_spec(entry).get("reservedCIDRs")))
     is_long = len(cidrs) > _CIDRS_WIDTH
     return {"NAME": _name(entry), "CIDRS": f"{cidrs[: _CIDRS_WIDTH - 3]}..." if is_long else cidrs}
 
@@ -106,11 +107,10 @@ def _peer(entry: Entry, _: int) -> Cells:
 
 def _filter(entry: Entry, _: int) -> Cells:
     spec = _spec(entry)
-    with reading.entry(entry.key):
-        exported, imported = (
-            sum(len(reading.objects(spec.get(f"{direction}V{version}"))) for version in (4, 6))
-            for direction in ("export", "import")
-        )
+    exported, imported = (
+        sum(len(reading.objects(spec.get(f"{direction}V{version}"))) for version in (4, 6))
+        for direction in ("export", "import")
+    )
     return {"NAME": _name(entry), "NUMEXPORT": str(exported), "NUMIMPORT": str(imported)}
 
 

@@ -5,17 +5,18 @@ Pure: no I/O. ``get.py`` reads ``Query.ranges`` and prints what ``answer`` retur
 
 import json
 from dataclasses import dataclass
+from functools import partial
 
 import yaml
 
 from datamodel.bgp import BgpConfiguration
 from datamodel.errors import Invalid
-from datastore import keys
+from datastore import keys, reading
 from datastore.codec import API_VERSION, Document
 from datastore.codec_bgp import decode_bgp_configuration
 from datastore.store import Entry, Snapshot
 from ocicatctl.entries import decoded, raise_for
-from ocicatctl.resources.kinds import Kind, with_revision
+from ocicatctl.resources.kinds import Cells, Kind, with_revision
 from ocicatctl.table import columns
 
 CLUSTER_BGP = f"{keys.BGP_CONFIGURATIONS}default"
@@ -88,10 +89,15 @@ def _table(
         lambda e: decode_bgp_configuration(e.key, e.value),
     )
     cluster_as = (settings or [BgpConfiguration()])[0].as_number
-    rows, mistakes = decoded(entries, lambda e: kind.cells(e, cluster_as))
+    rows, mistakes = decoded(entries, partial(_row, kind, cluster_as))
     text = columns(header, [[row[name] for name in header] for row in rows])
     # calicoctl ends a table with an empty line.
     return f"{text}\n", wrong_settings + mistakes
+
+
+def _row(kind: Kind, cluster_as: int, entry: Entry) -> Cells:
+    with reading.entry(entry.key):
+        return kind.cells(entry, cluster_as)
 
 
 def _list(kind: Kind, documents: list[Document], revision: int) -> Document:

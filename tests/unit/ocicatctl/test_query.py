@@ -13,7 +13,7 @@ from datamodel.pool import Pool
 from datastore import keys
 from datastore.codec import Stamp, dump, encode_endpoint, encode_node, encode_pool
 from datastore.store import Entry, Snapshot
-from ocicatctl.resources.kinds import ENDPOINT, NODE, POOL
+from ocicatctl.resources.kinds import ENDPOINT, NODE, POOL, RESERVATION
 from ocicatctl.resources.query import CLUSTER_BGP, Query, answer
 
 STAMP = Stamp("5f3c1e0a-7d57-4a53-9d2c-8c7f0a0f2d11", datetime(2026, 11, 20, 18, 0, tzinfo=UTC))
@@ -147,6 +147,31 @@ def test_wide_endpoints_show_name_profiles_and_nats():
 
     assert text.splitlines()[1].split("   ")[0] == "node--1-k8s-web--0-eth0"
     assert "   kns.default,ksa.default.default   {10.65.0.8 172.18.9.9}   \n" in text
+
+
+@pytest.mark.parametrize("nats", ["x", 7, ["x"], {"internalIP": "10.65.0.8"}])
+def test_nats_that_are_none_are_told_and_hide_no_other_endpoint(nats):
+    ((key, value),) = an_endpoint("default", "spoilt").items()
+    document = json.loads(value)
+    document["spec"]["ipNATs"] = nats
+
+    text, mistakes = answer(
+        Query(ENDPOINT), a_snapshot({key: dump(document), **an_endpoint()}), "wide"
+    )
+
+    assert [line.partition(": ")[0] for line in mistakes] == [f"etcd key {key}"]
+    assert "node--1-k8s-web--0-eth0" in text
+
+
+@pytest.mark.parametrize("listed", [7, "10.0.0.0/8", [7], {"a": "b"}])
+def test_reserved_cidrs_that_are_none_are_told(listed):
+    key = f"{keys.RESERVATIONS}r"
+
+    _, mistakes = answer(
+        Query(RESERVATION), a_snapshot({key: dump({"spec": {"reservedCIDRs": listed}})}), "wide"
+    )
+
+    assert [line.partition(": ")[0] for line in mistakes] == [f"etcd key {key}"]
 
 
 def test_one_name_gives_the_bare_object_with_its_revision():
