@@ -4,6 +4,9 @@ Edge: standard error and the exit status. Commands are imported when they run: g
 longer to import than everything else here.
 """
 
+import io
+import sys
+
 import click
 
 from datamodel.errors import OcicatError
@@ -98,6 +101,9 @@ def ocicatctl() -> None:
 
 def main() -> None:
     """Run the command that the arguments name; does not return."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # not if it is closed
+        # A key or a name in etcd may have what no terminal, or not this one, can show.
+        sys.stdout.reconfigure(errors="backslashreplace")
     ocicatctl(prog_name="ocicatctl")
 
 

@@ -89,8 +89,7 @@ def check(
 
 def _tell(text: str, is_wanted: bool) -> None:
     if is_wanted:
-        # A key may have any bytes in it.
-        click.echo(text.encode(errors="backslashreplace").decode(), nl=False)
+        click.echo(text, nl=False)
 
 
 def _write(document: dict[str, Any], output: str) -> None:

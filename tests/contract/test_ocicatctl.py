@@ -142,6 +142,18 @@ async def test_a_spoilt_block_is_named_and_does_not_hide_the_pool(etcd, empty_et
     assert done.returncode == 1
 
 
+async def test_what_cannot_be_shown_is_escaped(etcd, empty_etcd_store):
+    document = {"metadata": {"labels": {"half": "\ud83d"}}}
+    key = f"{keys.BGP_PEERS}odd-\udcff"
+    await empty_etcd_store.commit(Change(put={key: json.dumps(document).encode()}))
+
+    table, exact = run(etcd.endpoint, "get bgppeer"), run(etcd.endpoint, "get bgppeer -o json")
+
+    assert (table.returncode, exact.returncode) == (0, 0), exact.stderr
+    assert table.stdout.splitlines()[1].startswith("odd-\\udcff   ")
+    assert json.loads(exact.stdout)["items"][0]["metadata"]["labels"] == {"half": "\ud83d"}
+
+
 def test_an_etcd_that_is_down_is_told_in_one_line():
     (port,) = free_ports(1)
 
