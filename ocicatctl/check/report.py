@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from datastore import keys
-from ocicatctl.check.addresses import is_service
+from ocicatctl.check.addresses import is_delegated, is_service
 from ocicatctl.check.cluster import Holding
 from ocicatctl.check.findings import Findings
 from ocicatctl.check.problem import Kind
@@ -113,5 +113,6 @@ def _users(findings: Findings, holding: Holding) -> list[str]:
     return [
         *findings.cluster.users.get(holding.address, ()),
         *(["Service"] if is_service(holding) else []),
+        *(["Plugin"] if is_delegated(findings.cluster, holding) else []),
         *([f"Link({link.interface_name})"] if link else []),
     ]

@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import Enum
 
 from datamodel.attachment import Attachment
+from datamodel.attribute import DELEGATED, GATEWAY
 from datamodel.block import WINDOWS_HANDLE, Address, Attribute, Block
 from datamodel.endpoint import EndpointId
 from datamodel.errors import Invalid
@@ -163,10 +164,13 @@ def _users(
         entry = draft.look(key)
         if entry and lists(entry, address):
             yield f"workload endpoint {key.removeprefix(keys.ENDPOINTS)}"
-    if holder.node and (holder.secondary or {}).get("type", "").endswith("TunnelAddress"):
+    kind = (holder.secondary or {}).get("type", "")
+    if holder.node and kind.endswith("TunnelAddress"):
         entry = draft.look(keys.node(holder.node))
         if entry and address in tunnel_addresses(entry):
             yield f"a tunnel of node {holder.node}"
+    if holder.node and kind in (DELEGATED, GATEWAY) and draft.look(keys.node(holder.node)):
+        yield f"another plugin's interface on node {holder.node}, unless that is gone"
 
 
 def own_endpoint(holder: Attribute) -> set[str]:

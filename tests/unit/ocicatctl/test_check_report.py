@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from datamodel.attribute import DELEGATED, GATEWAY
 from datamodel.block import Attribute, Block
 from datastore import codec, keys
 from ocicatctl.check.repair import Plan, plan
@@ -104,6 +105,17 @@ def test_what_a_link_has_is_not_reported_as_free_to_be_released(cluster):
 
     (found,) = document["allocations"][str(address_of(cluster, handle(1, 0)))]
     assert (found["inUse"], found["owners"]) == (True, ["Link(calic1-0)"])
+
+
+@pytest.mark.parametrize("kind", [DELEGATED, GATEWAY])
+def test_what_another_plugin_may_use_is_not_reported_as_free_to_be_released(cluster, kind):
+    facts = {"node": "node-1", "type": kind}
+    block, address = the_block(cluster).assign(Attribute("net.m1", facts))
+
+    document = report_of(with_block(cluster, block.next_write()))
+
+    (found,) = document["allocations"][str(address)]
+    assert (found["inUse"], found["owners"]) == (True, ["Plugin"])
 
 
 def test_borrowed_and_cooling_addresses_say_so(cluster):

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from datamodel.attribute import DELEGATED, GATEWAY
 from datamodel.block import WINDOWS_HANDLE, Attribute
 from datamodel.errors import Invalid
 from datastore import codec, keys
@@ -182,6 +183,17 @@ async def test_an_endpoint_that_cannot_be_read_protects_what_may_be_its():
     store = await a_store(with_leak(), {f"{keys.ENDPOINTS}default/x": spoilt})
 
     assert await released(store, GONE) == ([Fate.IN_USE], [])
+
+
+@pytest.mark.parametrize("kind", [DELEGATED, GATEWAY])
+async def test_what_another_plugin_may_use_is_refused_as_long_as_its_node_is_there(kind):
+    delegated = Attribute("net.m1", {"node": "node-1", "type": kind})
+    store = await a_store(with_leak(delegated))
+    gone = await a_store(with_leak(delegated), without=(keys.node("node-1"),))
+
+    assert await released(store, GONE) == ([Fate.IN_USE], [])
+    assert await released(gone, GONE) == ([Fate.RELEASED], [])
+    assert await released(store, GONE, is_forced=True) == ([Fate.RELEASED], [])
 
 
 async def test_the_tunnel_address_of_a_node_is_refused():
