@@ -5,6 +5,7 @@ longer to import than everything else here.
 """
 
 import io
+import os
 import sys
 
 import click
@@ -104,7 +105,12 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # not if it is closed
         # A key or a name in etcd may have what no terminal, or not this one, can show.
         sys.stdout.reconfigure(errors="backslashreplace")
-    ocicatctl(prog_name="ocicatctl")
+    try:
+        ocicatctl(prog_name="ocicatctl")
+    except OSError as error:  # a full disk; a pipe that nobody reads any more is click's
+        # Else what is left of the output would fail once more at the very end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(f"ocicatctl: {error.filename or 'standard output'}: {error.strerror or error}")
 
 
 if __name__ == "__main__":

@@ -85,6 +85,19 @@ def test_wrong_settings_are_all_told_line_by_line():
     assert lines[1].startswith("ocicatctl: OCICAT_BOGUS is not a setting")
 
 
+def test_a_full_disk_is_told_in_one_line():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ocicatctl", "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    assert done.returncode == 1
+    assert done.stderr == "ocicatctl: standard output: No space left on device\n"
+
+
 def test_help_imports_neither_grpc_nor_the_lab():
     program = (
         "import sys\n"
