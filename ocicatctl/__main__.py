@@ -102,6 +102,8 @@ def ocicatctl() -> None:
 
 def main() -> None:
     """Run the command that the arguments name; does not return."""
+    # gRPC's own lines about TLS, a dozen for each attempt; what is wrong the error says.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     if isinstance(sys.stdout, io.TextIOWrapper):  # not if it is closed
         # A key or a name in etcd may have what no terminal, or not this one, can show.
         sys.stdout.reconfigure(errors="backslashreplace")

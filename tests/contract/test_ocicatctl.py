@@ -19,7 +19,7 @@ from datamodel.node import Node
 from datamodel.pool import Pool
 from datastore import codec, keys
 from datastore.store import Change, Committed
-from tests.etcd_server import free_ports
+from tests.etcd_server import EtcdServer, free_ports, make_certificates
 
 OCICATCTL = Path(sys.executable).parent / "ocicatctl"
 STAMP = codec.Stamp("5f3c1e0a-7d57-4a53-9d2c-8c7f0a0f2d11", datetime(2026, 11, 20, tzinfo=UTC))
@@ -52,10 +52,12 @@ def a_cluster() -> Mapping[str, bytes]:
     }
 
 
-def run(endpoint: str, line: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def run(
+    endpoint: str, line: str, stdin: str = "", environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [OCICATCTL, *line.split()],
-        env={"ETCD_ENDPOINTS": endpoint},
+        env={"ETCD_ENDPOINTS": endpoint, **(environment or {})},
         input=stdin,
         capture_output=True,
         text=True,
@@ -162,6 +164,25 @@ def test_an_etcd_that_is_down_is_told_in_one_line():
     assert (done.stdout, done.returncode) == ("", 1)
     assert done.stderr.startswith(f"ocicatctl: etcd http://127.0.0.1:{port}: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_certificate_that_is_refused_is_told_in_one_line(tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "ours").mkdir()
+    certificates = make_certificates(tmp_path / "theirs")
+    with EtcdServer(certificates=certificates) as server:
+        others = make_certificates(tmp_path / "ours")
+        environment = {
+            "ETCD_CA_CERT_FILE": str(certificates.ca),
+            "ETCD_CERT_FILE": str(others.client),
+            "ETCD_KEY_FILE": str(others.client_key),
+        }
+
+        done = run(server.endpoint, "get node", environment=environment)
+
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "check ETCD_CERT_FILE and ETCD_KEY_FILE" in done.stderr
 
 
 def test_wrong_usage_has_status_2():
