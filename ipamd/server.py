@@ -185,7 +185,7 @@ class IpamServicer(ipam_pb2_grpc.IpamServicer):
         self, request: ipam_pb2.GetReportRequest, context: Context
     ) -> ipam_pb2.GetReportResponse:
         """Say what the kernel was last reported to have."""
-        async with _deadline(context):
+        async with _deadline(context, _NO_REPORT):
             report, age_s = await self._daemon.reconciler.last_report(fresh=request.fresh)
         if report is None:
             return ipam_pb2.GetReportResponse()
@@ -233,11 +233,18 @@ def _time_left(context: Context) -> float:
     return DEFAULT_TIMEOUT_S if left is None else max(0.0, left - ANSWER_MARGIN_S)
 
 
+_LATE = "ipamd: not done in time; look into its log"
+_NO_REPORT = (
+    "ipamd: the CNI server has not told in time which links there are; "
+    "check that ocicat-cni-server runs"
+)
+
+
 @contextlib.asynccontextmanager
-async def _deadline(context: Context) -> AsyncIterator[None]:
-    """End what takes longer than the caller waits."""
+async def _deadline(context: Context, late: str = _LATE) -> AsyncIterator[None]:
+    """End what takes longer than the caller waits; *late* tells it."""
     try:
         async with asyncio.timeout(_time_left(context)):
             yield
     except TimeoutError as error:
-        raise Unavailable("ipamd: not done in time; look into its log") from error
+        raise Unavailable(late) from error

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
@@ -13,16 +14,19 @@ from datamodel.affinity import Affinity
 from datamodel.attachment import Attachment, Kernel, Pod
 from datamodel.block import Attribute, Block
 from datamodel.endpoint import EndpointId, WorkloadEndpoint
+from datamodel.errors import Unavailable
 from datamodel.node import Node
 from datamodel.pool import Pool
 from datamodel.report import Report, ReportedLink
 from datastore import codec, keys
 from datastore.store import MAX_OPERATIONS, Change, Committed, Store
 from ipam_api import ipam_pb2
+from ipam_api.client import IpamClient
 from ipam_api.messages import report_message
 from tests.consistency import assert_consistent
 from tests.fake_ipamd import FakeIpamd, serving
 from tests.ipam import content
+from tests.ipamd_process import IpamdProcess
 
 OCICATCTL = Path(sys.executable).parent / "ocicatctl"
 STAMP = codec.Stamp("5f3c1e0a-7d57-4a53-9d2c-8c7f0a0f2d11", datetime(2026, 11, 20, tzinfo=UTC))
@@ -173,6 +177,16 @@ def test_without_a_report_the_kernel_is_not_looked_at(check, ipamd):
     ipamd.answers["GetReport"] = ipam_pb2.GetReportResponse()
 
     assert "not looked at: ipamd has had no report of it" in check().stdout
+
+
+@pytest.mark.usefixtures("empty_etcd_store")
+def test_who_does_not_report_is_named(etcd):
+    with (
+        IpamdProcess([etcd.endpoint]) as ipamd,
+        closing(IpamClient(ipamd.socket)) as client,
+        pytest.raises(Unavailable, match="check that ocicat-cni-server runs"),
+    ):
+        client.get_report(fresh=True, timeout_s=1)
 
 
 @pytest.mark.usefixtures("store")
