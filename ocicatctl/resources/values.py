@@ -104,7 +104,7 @@ def part(value: Any) -> str:
 def cidr(value: Any) -> str:
     """A network of either family, with nothing after its prefix."""
     try:
-        found = ipaddress.ip_interface(value if "/" in text(value) else "")
+        found = ipaddress.ip_interface(value if "/" in _unzoned(value) else "")
     except ValueError as error:
         raise ValueError("is not a CIDR like 10.65.0.0/16") from error
     if found.ip != found.network.network_address:
@@ -127,7 +127,7 @@ def cidr_or_address(value: Any) -> str:
 def single_address(value: Any) -> str:
     """A network of one address; it is stored with its prefix length."""
     try:
-        network = ipaddress.ip_network(text(value))
+        network = ipaddress.ip_network(_unzoned(value))
     except ValueError as error:
         raise ValueError("is not a single address like 10.65.0.8/32") from error
     if network.num_addresses != 1:
@@ -165,7 +165,7 @@ def host_address(version: int, example: str) -> Parse:
         if not isinstance(value, str) or "/" not in value:
             raise ValueError(f"is not {wanted}")
         try:
-            found = ipaddress.ip_interface(value)
+            found = ipaddress.ip_interface(_unzoned(value))
         except ValueError as error:
             raise ValueError(f"is not {wanted}") from error
         if found.version != version:
@@ -178,7 +178,7 @@ def host_address(version: int, example: str) -> Parse:
 def host_address_or_address(value: Any) -> str:
     """An address, with a prefix length or without."""
     try:
-        return str(ipaddress.ip_interface(text(value))) if "/" in text(value) else address(value)
+        return str(ipaddress.ip_interface(value)) if "/" in _unzoned(value) else address(value)
     except ValueError as error:
         raise ValueError("is not an address") from error
 
@@ -273,6 +273,13 @@ def tags(has_free_values: bool) -> Parse:
         return value
 
     return parse
+
+
+def _unzoned(value: Any) -> str:
+    """Text without "%…": a zone is of one machine only, and no reader takes it."""
+    if "%" in text(value):
+        raise ValueError("has a zone")
+    return text(value)
 
 
 def _is_tag(value: str) -> bool:
