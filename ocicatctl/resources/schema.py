@@ -63,7 +63,7 @@ def object_of(*fields: Field) -> Check:
         for name, field in by_name.items():
             where = f"{path}.{name}" if path else name
             given = value.get(name)
-            if field.is_required and given in (None, ""):
+            if field.is_required and given in (None, "", [], {}):
                 mistakes.append(f"{where}: is missing")
             if given is None:
                 continue

@@ -181,6 +181,10 @@ BGP_MISTAKES = [
         {"prefixAdvertisements": [{"cidr": "10.0.0.0/8", "communities": ["gold"]}]},
         "spec.prefixAdvertisements[0].communities[0]: 'gold' is neither a community",
     ),
+    (
+        {"prefixAdvertisements": [{"cidr": "10.0.0.0/8", "communities": []}]},
+        "spec.prefixAdvertisements[0].communities: is missing",
+    ),
     ({"communities": [{"name": "gold", "value": 5}]}, "spec.communities[0].value: 5 is not a comm"),
     ({"serviceClusterIPs": [{"cidr": "x"}]}, "spec.serviceClusterIPs[0].cidr: 'x' is not a CIDR"),
     ({"logSeverityScreen": "Loud"}, "is not one of Trace, Debug, Info"),
