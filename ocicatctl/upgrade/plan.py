@@ -138,7 +138,7 @@ def with_blocks(stored: Stored, entries: Iterable[Entry]) -> Stored:
 
 
 def problems(
-    stored: Stored, containers: Iterable[Container], ranges: Sequence[Range], node: str
+    stored: Stored, containers: Sequence[Container], ranges: Sequence[Range], node: str
 ) -> list[str]:
     """Everything that speaks against ipamd's taking over the addresses; each thing once."""
     subnets = _collapsed(some.subnet for some in ranges)
@@ -147,6 +147,11 @@ def problems(
         found += _family_problems(container)
         for address in container.addresses:
             found += _address_problems(stored, container, address, subnets, node)
+    if not any(container.addresses for container in containers):
+        # Of two families one may be meant to end with the old plugin.
+        served = [n for n in subnets if _pool(stored, n.network_address)]
+        for subnet in served or subnets:
+            found += _place_problems(stored, subnet.network_address, subnets)
     return list(dict.fromkeys(found))
 
 
@@ -164,23 +169,16 @@ def _address_problems(
     stored: Stored, container: Container, address: Address, subnets: Sequence[Network], node: str
 ) -> Iterator[str]:
     pool = _pool(stored, address)
-    if pool is None:
-        where = next((n for n in subnets if address in n), None)
+    if pool is None and not any(address in subnet for subnet in subnets):
         yield (
-            f"range {where}: is in no enabled pool; create one that has it, {_block_size(where)}"
-            if where
-            else f"{container.title}: is in no enabled pool and in no range of host-local; "
+            f"{container.title}: is in no enabled pool and in no range of host-local; "
             "delete its pod"
         )
         return
+    yield from _place_problems(stored, address, subnets)
+    if pool is None:
+        return
     cidr = pool.block_of(address)
-    if not any(_lies_in(cidr, subnet) for subnet in subnets):
-        ranges = ", ".join(map(str, subnets))
-        yield (
-            f"{pool}: its block {cidr} reaches beyond host-local's {ranges}, so that ipamd would "
-            f"give out what another node's host-local gives out; make the pool anew, "
-            f"{_block_size(subnets[0])}"
-        )
     block = stored.blocks.get(cidr)
     if block is None:
         return
@@ -196,6 +194,23 @@ def _address_problems(
         yield (
             f"{container.title}: is held by {holder.handle_id or 'somebody without a handle'}, "
             f"too{pod}; delete one of the pods"
+        )
+
+
+def _place_problems(stored: Stored, address: Address, subnets: Sequence[Network]) -> Iterator[str]:
+    """What speaks against giving out the address's range, whoever holds it."""
+    pool = _pool(stored, address)
+    if pool is None:
+        where = next(n for n in subnets if address in n)
+        yield f"range {where}: is in no enabled pool; create one that has it, {_block_size(where)}"
+        return
+    cidr = pool.block_of(address)
+    if not any(_lies_in(cidr, subnet) for subnet in subnets):
+        ranges = ", ".join(map(str, subnets))
+        yield (
+            f"{pool}: its block {cidr} reaches beyond host-local's {ranges}, so that ipamd would "
+            f"give out what another node's host-local gives out; make the pool anew, "
+            f"{_block_size(subnets[0])}"
         )
 
 

@@ -474,6 +474,18 @@ def test_a_range_in_no_pool_is_named_once():
     )
 
 
+def test_the_ranges_of_a_node_without_pods_are_looked_at_too():
+    wide = Pool("p4", ip_network("10.1.0.0/16"), 20)
+
+    assert found() == []
+    assert found(pools=[POOL]) == []
+    assert [problem.partition(": is in no enabled pool")[0] for problem in found(pools=[])] == [
+        "range 10.1.1.0/24",
+        "range fd00:1::/64",
+    ]
+    assert "block 10.1.0.0/20 reaches beyond host-local's" in found(pools=[wide])[0]
+
+
 def test_an_address_in_no_range_is_named():
     (problem,) = found(*given_to("c1", "172.16.0.1"))
 
