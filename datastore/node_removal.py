@@ -82,8 +82,8 @@ async def take_back(
     await _learn(store, known, keys.node(gone.name), keys.IPAM_CONFIG)
     endpoints, endpoint_keys = await _endpoints(store, gone.name, known)
     node = replace(gone, endpoints=endpoints, cooldown_s=_cooldown_s(known))
-    mistakes = []
-    for cidr in await _blocks(store, node, known, say):
+    mistakes: list[str] = []
+    for cidr in await _blocks(store, node, known, say, mistakes):
         try:
             await _let_go(store, node, cidr, known, told)
         except Alive:
@@ -179,12 +179,19 @@ def _is_named_after(key: str, name: str) -> bool:
     return rest.startswith(prefix) and not rest.startswith(f"{prefix}-")
 
 
-async def _blocks(store: Store, node: Departed, known: Known, say: Say) -> list[Network]:
+async def _blocks(
+    store: Store, node: Departed, known: Known, say: Say, mistakes: list[str]
+) -> list[Network]:
     """The blocks that the node owns, or holds something in: of the whole cluster's each is read."""
     listed = await store.read(keys.ALL_BLOCKS, keys_only=True)
     ties = (f"{keys.ALL_AFFINITIES}{node.name}/", keys.borrowings(node.name))
-    tied = await store.read(*ties, keys_only=True)
-    found = {keys.block(cidr): cidr for key in tied.entries if (cidr := _cidr(key))}
+    found = {}
+    for key in (await store.read(*ties, keys_only=True)).entries:
+        try:
+            cidr = keys.cidr_of(key)
+            found[keys.block(cidr)] = cidr
+        except Invalid as error:
+            mistakes.append(f"{error}; delete it")
     seen = 0
     async for entry in _values(store, sorted(listed.entries), BLOCKS_AT_ONCE):
         cidr = _cidr(entry.key)

@@ -528,6 +528,18 @@ async def test_a_block_that_cannot_be_read_is_named_and_the_rest_is_done():
 
 
 @in_virtual_time
+async def test_an_affinity_of_which_nobody_knows_the_block_is_named_and_the_rest_is_done():
+    store = await a_store(a_cluster())
+    odd = f"{keys.affinities(NODE, 4)}zzz"
+    await store.commit(Change(put={odd: b"{}"}))
+
+    deleted = await delete(store)
+
+    assert deleted.mistakes == [f"etcd key {odd}: 'zzz' is not a block's CIDR; delete it"]
+    assert mentions(await content(store)) == [odd]
+
+
+@in_virtual_time
 async def test_a_handle_or_an_endpoint_that_cannot_be_read_goes():
     cluster = a_cluster()
     store = await a_store(cluster)
