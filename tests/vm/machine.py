@@ -20,6 +20,7 @@ from tests.vm.image import Image
 
 BOOT_TIMEOUT_S = 180.0
 END_TIMEOUT_S = 10.0
+READY = "ready"  # what the agent says first, as guest/agent.py does
 _ANSWER_S = 15.0  # what a command's answer may take longer than the command
 _TAIL_LINES = 40
 
@@ -74,7 +75,8 @@ class Machine:
         Raises:
             Unavailable: it is not in time, or the machine ended.
         """
-        self._receive(BOOT_TIMEOUT_S, "boot")
+        while self._receive(BOOT_TIMEOUT_S, "boot")[1] != READY:
+            pass  # the command that reboots has answered before its machine ended
         self.boot_s = time.monotonic() - self._begun
 
     def reboot(self) -> None:
@@ -83,7 +85,7 @@ class Machine:
         Raises:
             Unavailable: it is not in time, or the machine ended.
         """
-        self.run("systemctl", "reboot")
+        self._send("systemctl", "reboot")  # the agent may be ended before it answers
         self._begun = time.monotonic()
         self.wait()
 
@@ -101,6 +103,21 @@ class Machine:
             Unavailable: it failed (unless *check* is off), took too long, or the machine is gone.
         """
         line = " ".join(command)
+        self._send(*command, environment=environment, stdin=stdin, timeout_s=timeout_s)
+        status, stdout, stderr = self._receive(timeout_s + _ANSWER_S, line)
+        if status is None:
+            raise Unavailable(f"{self.name}: {line}: not over after {timeout_s:g} s: {stderr}")
+        if check and status:
+            raise Unavailable(f"{self.name}: {line}: exit status {status}: {stderr or stdout}")
+        return subprocess.CompletedProcess(command, status, stdout, stderr)
+
+    def _send(
+        self,
+        *command: str,
+        environment: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        timeout_s: float = 60.0,
+    ) -> None:
         request = {
             "command": command,
             "environment": {**BASE_ENVIRONMENT, **(environment or {})},
@@ -111,13 +128,7 @@ class Machine:
         try:
             self._port.sendall(json.dumps(request).encode() + b"\n" + stdin)
         except OSError as error:
-            raise self._gone(line) from error
-        status, stdout, stderr = self._receive(timeout_s + _ANSWER_S, line)
-        if status is None:
-            raise Unavailable(f"{self.name}: {line}: not over after {timeout_s:g} s: {stderr}")
-        if check and status:
-            raise Unavailable(f"{self.name}: {line}: exit status {status}: {stderr or stdout}")
-        return subprocess.CompletedProcess(command, status, stdout, stderr)
+            raise self._gone(" ".join(command)) from error
 
     def _receive(self, timeout_s: float, what: str) -> tuple[int | None, str, str]:
         self._port.settimeout(timeout_s)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 NAME = "ocicat.agent"
+READY = b"ready"  # said when it begins to serve, before any command
 
 
 def main() -> None:
@@ -19,7 +20,7 @@ def main() -> None:
     [port] = [p for p in Path("/sys/class/virtio-ports").iterdir() if _name(p) == NAME]
     with open(f"/dev/{port.name}", "r+b", buffering=0) as device:  # can be opened only once
         host = io.BufferedRWPair(device, device)
-        _answer(host, {"status": 0}, b"", b"")  # here we are
+        _answer(host, {"status": 0}, READY, b"")
         while line := host.readline():
             request = json.loads(line)
             _answer(host, *_run(request, host.read(request["stdin"])))
