@@ -188,8 +188,8 @@ async def _blocks(
     found = {}
     for key in (await store.read(*ties, keys_only=True)).entries:
         try:
-            cidr = keys.cidr_of(key)
-            found[keys.block(cidr)] = cidr
+            tied = keys.cidr_of(key)
+            found[keys.block(tied)] = tied
         except Invalid as error:
             mistakes.append(f"{error}; delete it")
     seen = 0

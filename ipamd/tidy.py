@@ -47,13 +47,15 @@ def tidy(draft: Draft, request: Tidy) -> Done:
             if _is_unselected(draft, block) or (block.cidr in request.surplus and not is_needed):
                 draft.give_up(block.cidr)
     for cidr in {*draft.known.mirrored_blocks, *draft.known.borrowed}:
+        if _is_full(draft):
+            return Done()
         draft.check_note(cidr)
     return Done()
 
 
 def _is_full(draft: Draft) -> bool:
-    """Whether there is no room for one more block and its affinity."""
-    return draft.operations + 2 > ROOM
+    """Whether there is no room for one more block, its affinity and its note."""
+    return draft.operations + 3 > ROOM
 
 
 def _mend(draft: Draft, cidr: Network) -> None:
