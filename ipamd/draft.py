@@ -167,8 +167,10 @@ class Draft:
     def _note(self, cidr: Network, block: Block | None) -> None:
         if block is not None and block.host == self.node and cidr not in self.known.borrowed:
             return  # nearly always
-        key = keys.borrowed(self.node, cidr)
-        is_noted, is_borrowed = self.value(key) is not None, self._is_borrowed(block)
+        key, is_borrowed = keys.borrowed(self.node, cidr), self._is_borrowed(block)
+        if not is_borrowed and cidr not in self.known.borrowed and key not in self.put:
+            return
+        is_noted = self.value(key) is not None
         if is_borrowed and not is_noted:
             self.write(key, _NOTE)
         elif is_noted and not is_borrowed:

@@ -54,8 +54,8 @@ def tidy(draft: Draft, request: Tidy) -> Done:
 
 
 def _is_full(draft: Draft) -> bool:
-    """Whether there is no room for one more block, its affinity and its note."""
-    return draft.operations + 3 > ROOM
+    """Whether there is no room for one more block and its affinity, or its note."""
+    return draft.operations + 2 > ROOM
 
 
 def _mend(draft: Draft, cidr: Network) -> None:
