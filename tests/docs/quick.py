@@ -93,6 +93,8 @@ def _call(fds: list[int], arguments: list[str], environment: dict[str, str]) -> 
     *standard, directory, namespace = fds
     for number, fd in enumerate(standard):
         os.dup2(fd, number)
+    # As a new process has them: these know what they can do with what they write to.
+    sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
     os.fchdir(directory)
     os.environ.clear()
     os.environ.update(environment)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from datastore import keys
-from ocicatctl.lab import system
+from ocicatctl.lab import daemons, system
 from tests.docs.pages import Example
 from tests.docs.world import NETWORK, World
 from tests.lab_store import everything
@@ -79,8 +79,13 @@ def _no_forwarding(world: World) -> Undo:
         name = f"net.ipv4.ip_forward={flag}"
         system.run("sysctl", "-qw", name, namespace=world.node.namespace)
 
+    def undo() -> None:
+        forward(1)
+        daemons.start(world.node, "route-distributor")
+
+    daemons.kill(world.node, "route-distributor")  # it would set it again within a second
     forward(0)
-    return lambda: forward(1)
+    return undo
 
 
 def _pod_goes(world: World) -> Undo:
@@ -93,25 +98,11 @@ def _pod_is_there(world: World) -> Undo:
 
 
 def _leaked(world: World) -> Undo:
-    """An address that another plugin took and never gave back."""
-    plugin = {"cniVersion": "1.0.0", "name": "other", "type": "x", "ipam": {"type": "ocicat-ipam"}}
-    environment = {
-        **world.node.environment,
-        "CNI_COMMAND": "ADD",
-        "CNI_CONTAINERID": "leaked",
-        "CNI_NETNS": world.dns.netns,
-        "CNI_IFNAME": "eth0",
-        "CNI_PATH": str(world.node.bin),
-    }
-    done = system.run(
-        world.node.bin / "ocicat-ipam",
-        namespace=world.node.namespace,
-        environment=environment,
-        stdin=json.dumps(plugin),
-    )
-    address = json.loads(done.stdout)["ips"][0]["address"].partition("/")[0]
-    world.knows(r"10\.233\.77\.2\b", address)
-    return lambda: None
+    """A pod whose endpoint somebody has deleted."""
+    pod = world.lab.add_pod(world.node, "leaked")
+    world.knows(r"10\.233\.77\.2\b", pod.address)
+    world.take(keys.endpoint("default", "node--1-k8s-leaked-eth0"))
+    return lambda: world.lab.delete_pod("leaked")
 
 
 _EXPLAIN = "ocicatctl ipam explain --node node-1"
