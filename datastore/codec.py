@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from datamodel.affinity import Affinity
-from datamodel.block import Attribute, Block
+from datamodel.block import WINDOWS_HANDLE, Attribute, Block
 from datamodel.endpoint import (
     NAMESPACE_LABEL,
     ORCHESTRATOR_LABEL,
@@ -203,6 +203,12 @@ def may_hold_for_others(value: bytes) -> bool:
     if len(owners) != 1:
         return True
     return value.count(b'"node":') != value.count(b'"node":"' + owners[0] + b'"')
+
+
+def is_held(value: bytes) -> bool:
+    """Whether somebody holds an address of a block, or one cools down; by its text, as above."""
+    holders = value.count(b'"handle_id"') + value.count(b'"releasedAt"')
+    return holders > value.count(WINDOWS_HANDLE.encode())
 
 
 def _sequence_number(value: Any) -> int:

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from datamodel.errors import Invalid
 from datastore import keys
+from datastore.codec import decode_ipam_config, is_held
 from datastore.mirror import Mirror
 from datastore.store import Entry
 from ipamd.foreign_blocks import serves_nobody_else
@@ -70,6 +71,7 @@ class Facts:
         self.passed: set[str] = set()
         self._passing: set[str] = set()  # of the entries, those that are soon forgotten
         self._foreign_since = 0.0
+        self._is_strict = False
 
     def learn(self, revision: int, entries: Mapping[str, Entry | None]) -> None:
         """Remember what the store was heard to hold: what the mirror follows there, else here."""
@@ -78,8 +80,9 @@ class Facts:
             self._learn_claim(key, entry)
             if key in self._mirror.entries:
                 continue
-            if key not in self.passed and entry and _is_useless(entry):
+            if key not in self.passed and entry and _is_useless(entry, self._is_strict):
                 self.passed.add(key)  # whoever wants it all the same asks once more
+                self._foreign_since = _clock_s()
             else:
                 self.entries[key] = entry
                 if entry is None or key.startswith(keys.ALL_BLOCKS):
@@ -100,7 +103,9 @@ class Facts:
 
     def expire(self) -> None:
         """Forget what costs much to read again, once it is too old to refuse anybody over it."""
-        if _clock_s() - self._foreign_since >= FOREIGN_FACTS_S:
+        was_strict, self._is_strict = self._is_strict, _is_strict(self._mirror)
+        is_old = _clock_s() - self._foreign_since >= FOREIGN_FACTS_S
+        if is_old or was_strict != self._is_strict:
             self.claimed.clear()
             self.passed.clear()
             self._foreign_since = _clock_s()
@@ -112,14 +117,24 @@ class Facts:
         self._passing.clear()
 
 
-def _is_useless(entry: Entry) -> bool:
+def _is_useless(entry: Entry, is_strict: bool) -> bool:
     """Whether it is a block of which other nodes can make nothing."""
     if not entry.key.startswith(keys.ALL_BLOCKS):
         return False
+    if is_strict and is_held(entry.value):
+        return True
     try:
         return serves_nobody_else(decode_block(entry.key, entry.value))
     except Invalid:
         return True
+
+
+def _is_strict(mirror: Mirror) -> bool:
+    entry = mirror.entries.get(keys.IPAM_CONFIG)
+    try:
+        return decode_ipam_config(entry.value if entry else None).strict_affinity
+    except Invalid:
+        return False
 
 
 def _clock_s() -> float:

@@ -13,7 +13,7 @@ from datamodel.pool import Network, Pool
 from datastore import keys
 from ipamd.draft import Draft, Unknown
 
-PORTION = 64  # blocks that are read at once
+PORTION = 64  # blocks that are read at first; then as many as were read in vain
 
 
 def serves_nobody_else(block: Block) -> bool:
@@ -55,13 +55,14 @@ def borrow(draft: Draft, pools: list[Pool]) -> Block | None:
 def _first(draft: Draft, pools: list[Pool], serves: Callable[[Block], bool]) -> Block | None:
     """The first foreign block that serves, of the pools in their order."""
     facts, mirrored = draft.known.view.facts, draft.known.view.mirrored
+    portion = max(PORTION, len(draft.known.view.passed))  # for each of them the rest is sorted
     for pool in pools:
         unread: list[str] = []
         for cidr in _foreign(draft, pool):
             key = keys.block(cidr)
             if unread or not (cidr in draft.blocks or key in facts or key in mirrored):
                 unread.append(key)
-                if len(unread) == PORTION:
+                if len(unread) == portion:
                     break
                 continue
             block = draft.peek(cidr)

@@ -709,6 +709,36 @@ async def test_a_block_claimed_after_the_blocks_were_listed_may_be_borrowed_from
 
 
 @in_virtual_time
+async def test_where_affinity_is_strict_blocks_that_others_use_are_read_once_for_many_requests():
+    pool = a_pool(cidr="10.0.0.0/20", block_size=29)
+    store = await filled(CountingStore(), a_store(pool, nodes=(NODE, "node-2")))
+    for cidr in pool.cidr.subnets(new_prefix=29):
+        await store.commit(Change(put=a_foreign_block(cidr, taken=7)))
+    store.reads.clear()
+    async with serving(store) as node:
+        for i in range(3):
+            with pytest.raises(Exhausted):
+                await node.submit(an_allocate(f"c{i}"))
+    read = [key for ranges in store.reads for key in ranges if key.startswith(keys.blocks(4))]
+    asked = [key for key in read if not key.endswith("/")]
+
+    assert len(set(asked)) == len(asked) > 500  # some were guessed to be free, and so heard of
+
+
+@in_virtual_time
+async def test_what_strict_affinity_ruled_out_counts_once_it_is_no_longer_strict():
+    pool = a_pool(cidr="10.0.0.0/29", block_size=29)
+    half_full = a_foreign_block(pool.cidr, taken=7)
+    store = await filled(MemoryStore(), a_store(pool, nodes=(NODE, "node-2"), **half_full))
+    async with serving(store) as node:
+        with pytest.raises(Exhausted):
+            await node.submit(an_allocate())
+        await store.commit(Change(put={keys.IPAM_CONFIG: b'{"auto_allocate_blocks":true}'}))
+
+        assert (await node.submit(an_allocate())).grants
+
+
+@in_virtual_time
 async def test_a_full_pool_is_looked_at_again_after_a_while():
     pool = a_pool(cidr="10.0.0.0/29", block_size=29)
     config = {keys.IPAM_CONFIG: b'{"auto_allocate_blocks":true}'}
