@@ -44,6 +44,10 @@ def spoilt(key: str, what: str) -> Invalid:
         remedy = "; delete the key, then call ocicatctl ipam configure"
     elif key.startswith(keys.RESOURCES) and key != keys.CLUSTER_INFORMATION:
         remedy = "; put a right one there with ocicatctl apply"
+    elif key.startswith(keys.ALL_HANDLES):
+        remedy = "; delete the key, then call ocicatctl ipam check --repair"
+    elif key.startswith(keys.CLAIMS):
+        remedy = "; delete the key"
     return Invalid(f"etcd key {key}: {what}{remedy}")
 
 

@@ -313,6 +313,7 @@ async def test_a_claim_that_nobody_can_read_is_named():
     async with running(store, FIRST) as first:
         await asyncio.sleep(2)
         assert f"etcd key {KEY}: " in first.claim.trouble
+        assert first.claim.trouble.endswith("; delete the key")
         assert not first.claim.is_held
 
 

@@ -908,3 +908,16 @@ def test_an_endpoint_that_cannot_be_read_does_not_keep_the_address():
 
     assert len(outcomes[0].grants) == 1
     assert handle_key("c1") not in after.values
+
+
+def test_a_handle_that_nobody_can_read_is_told_with_what_to_do_and_released_once_that_is_done():
+    key = handle_key("c1")
+    held, _ = settled(a_store(), an_allocate("c1", "web-0"))
+
+    _, [refused] = settled(held.having(**{key: b"{"}), a_release("c1", "web-0"))
+    mended, [released] = settled(held.without(key), a_release("c1", "web-0"))
+
+    assert f"etcd key {key}: value is not JSON" in str(refused)
+    assert str(refused).endswith("; delete the key, then call ocicatctl ipam check --repair")
+    assert released.grants
+    assert_consistent(mended.values)
