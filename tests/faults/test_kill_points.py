@@ -165,7 +165,7 @@ CLAIM = ("read", "LeaseGrant", "write")  # a name that nobody has
 SCENARIOS = [
     Scenario("ADD that claims a block", ("write", "read"), ADD, add(), full_block, STORED.values),
     Scenario("ADD from an own block", ("write",), ADD, add(), bystander),
-    Scenario("ADD that is repeated", ("check",), ADD, add(), attached),
+    Scenario("ADD that is repeated", ("write",), ADD, add(), attached),
     Scenario(
         "ADD that supersedes a sandbox",
         ("write", "write"),

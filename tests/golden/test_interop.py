@@ -529,8 +529,11 @@ async def test_what_is_rewritten_once_is_not_rewritten_again(name):
 async def test_an_add_that_is_repeated_writes_no_endpoint(name, action):
     case = CASES[name]
     once = await act(around(case), action, case)
+    again = await act(once, action, case)
 
-    assert (await act(once, action, case)).entries == once.entries
+    changed = [key for key, entry in again.entries.items() if entry != once.entries.get(key)]
+    assert again.entries.keys() == once.entries.keys()
+    assert all(key.startswith(keys.ALL_BLOCKS) for key in changed)
 
 
 # What happens in a cluster while values lie in it that we do not know.
@@ -852,6 +855,9 @@ TOLD_OF_TUNNEL = re.compile("node node-7 has it as a tunnel's, but .* does not h
 
 @pytest.mark.parametrize("name", OURS)
 async def test_what_we_write_is_what_calico_would(name):
+    # An equal attribute of Calico's, its fields in another order, may have been written before.
+    codec._attribute_json.cache_clear()
+    codec._holders.clear()
     case = CASES[name]
     before = after = base() if case["on"] == "base" else Stored(1, {})
     if "stored" in case:
