@@ -24,9 +24,14 @@ def status_of(error: OcicatError) -> grpc.StatusCode:
     return _CODES.get(type(error), grpc.StatusCode.INTERNAL)
 
 
+def sendable(text: str) -> str:
+    """Spell out what is no text, as in a key that somebody wrote: gRPC would send nothing."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def details_of(error: OcicatError) -> str:
     """The text that goes along; cut, as gRPC drops an answer whose details have more than 8 kB."""
-    text = str(error)
+    text = sendable(str(error))
     limit = 2000 if text.isascii() else 500  # a character may take 3 bytes, or 12
     return text if len(text) <= limit else f"{text[:limit]}… (ipamd's log has all of it)"
 

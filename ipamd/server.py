@@ -22,7 +22,7 @@ from datastore import codec, keys
 from datastore.codec import Stamp
 from ipam_api import ipam_pb2, ipam_pb2_grpc
 from ipam_api.messages import attachment_message, report_message, report_of
-from ipam_api.status import OURS_METADATA, details_of, status_of
+from ipam_api.status import OURS_METADATA, details_of, sendable, status_of
 from ipam_api.trace import trace_of
 from ipamd.daemon import Daemon
 from ipamd.history_answer import get_history
@@ -155,8 +155,8 @@ class IpamServicer(ipam_pb2_grpc.IpamServicer):
         return ipam_pb2.StatusResponse(
             node=self._daemon.node,
             revision=self._daemon.mirror.revision,
-            waits_for=self._daemon.allocator.waits_for,
-            findings=self._daemon.reconciler.findings,
+            waits_for=sendable(self._daemon.allocator.waits_for),
+            findings=map(sendable, self._daemon.reconciler.findings),
             blocks=[
                 ipam_pb2.Block(cidr=str(b.cidr), size=len(b.allocations), in_use=b.in_use)
                 for b in blocks

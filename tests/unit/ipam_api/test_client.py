@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import socket
 import threading
 import time
@@ -337,6 +338,13 @@ def test_a_refusal_of_any_length_is_told_as_far_as_it_fits(ipamd, client, text):
     told = str(raised.value)
     assert told.startswith(f"no addresses: {text[:100]}")
     assert told.endswith("… (ipamd's log has all of it)")
+
+
+def test_a_refusal_over_a_key_that_is_no_text_is_told(ipamd, client):
+    ipamd.refusal = Invalid(f"etcd key /ippools/{os.fsdecode(b'a-' + bytes([255]))}: is wrong")
+
+    with pytest.raises(Invalid, match=r"^etcd key /ippools/a-\\udcff: is wrong$"):
+        client.report(REPORT)
 
 
 def test_without_a_daemon_every_call_says_so(client):
