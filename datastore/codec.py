@@ -239,9 +239,13 @@ def _attribute(document: Document) -> Attribute:
     )
 
 
-def encode_affinity(affinity: Affinity) -> bytes:
-    """Write an affinity's value; host and block are in its key."""
-    return dump({"state": affinity.state, "deleted": False})
+def encode_affinity(affinity: Affinity, existing: bytes | None = None) -> bytes:
+    """Write an affinity's value; host and block are in its key.
+
+    Fields of *existing* that we do not know stay as they are.
+    """
+    fields = {"state": affinity.state, "deleted": False}
+    return dump(fields | _others(existing, fields))
 
 
 def decode_affinity(key: str, value: bytes) -> Affinity:
@@ -250,10 +254,24 @@ def decode_affinity(key: str, value: bytes) -> Affinity:
     return Affinity(host, keys.cidr_of(key), str(load(key, value).get("state") or ""))
 
 
-def encode_handle(counts: Mapping[Network, int]) -> bytes:
-    """Write how many addresses a handle holds in each block."""
+def encode_handle(counts: Mapping[Network, int], existing: bytes | None = None) -> bytes:
+    """Write how many addresses a handle holds in each block.
+
+    Fields of *existing* that we do not know stay as they are.
+    """
+    if existing is not None:
+        fields = {"block": {str(cidr): n for cidr, n in counts.items()}, "deleted": False}
+        return dump(fields | _others(existing, fields))
     blocks = ",".join([f'"{cidr}":{n}' for cidr, n in counts.items()])
     return _bytes(f'{{"block":{{{blocks}}},"deleted":false}}')
+
+
+def _others(existing: bytes | None, known: Iterable[str]) -> Document:
+    """The fields of a stored value that are not known; of one that nobody can read none."""
+    try:
+        return _without(load("", existing or b""), tuple(known))
+    except Invalid:
+        return {}
 
 
 def decode_handle(key: str, value: bytes) -> dict[Network, int]:

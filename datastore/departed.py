@@ -217,8 +217,8 @@ class Draft:
             counts[part] = _count(self.blocks[part], handle)
         left = {c: n for c, n in counts.items() if n > 0}
         if handle and left:
-            self.look(keys.handle(handle))
-            self.put[keys.handle(handle)] = codec.encode_handle(left)
+            stored = self.look(keys.handle(handle))
+            self.put[keys.handle(handle)] = codec.encode_handle(left, stored)
         elif handle:
             self.remove(keys.handle(handle))
         for key in endpoints:

@@ -99,8 +99,8 @@ def _check_requested(request: Allocate, held: dict[int, Grant]) -> None:
 
 def _write_handle(draft: Draft, handle_id: str, counts: dict[Network, int]) -> None:
     key = keys.handle(handle_id)
-    draft.value(key, assume_absent=True)
-    draft.write(key, codec.encode_handle(counts))
+    stored = draft.value(key, assume_absent=True)
+    draft.write(key, codec.encode_handle(counts, stored))
 
 
 # ---- what a handle holds -----------------------------------------------------------------------

@@ -49,7 +49,7 @@ def gateway(draft: Draft, cidr: Network) -> Address | None:
         attribute, reserved | edges(cidr) if is_room_inside else reserved
     )
     draft.change(changed)
-    draft.write(key, codec.encode_handle({**counts, cidr: 1}))
+    draft.write(key, codec.encode_handle({**counts, cidr: 1}, value))
     return address
 
 
@@ -64,7 +64,7 @@ def without_idle_gateway(draft: Draft, block: Block) -> Block:
     counts = dict(codec.decode_handle(key, value)) if value is not None else {}
     counts.pop(block.cidr, None)
     if counts:
-        draft.write(key, codec.encode_handle(counts))
+        draft.write(key, codec.encode_handle(counts, value))
     elif value is not None:
         draft.remove(key)
     return block.release(handle_id, now=draft.known.view.now)[0]

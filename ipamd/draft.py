@@ -192,8 +192,8 @@ class Draft:
         key = keys.affinity(self.node, cidr)
         entry = self.known.view.mirrored.get(key)
         if key not in self.put and not (entry and _is_confirmed(key, entry.value)):
-            self.value(key)
-            self.write(key, codec.encode_affinity(Affinity(self.node, cidr)))
+            stored = self.value(key)
+            self.write(key, codec.encode_affinity(Affinity(self.node, cidr), stored))
 
     def claim(self, cidr: Network, pool: str) -> Block:
         """Make *cidr* a block of this node: affinity and block in the one transaction.
@@ -232,8 +232,8 @@ class Draft:
 
     def _write_affinity(self, cidr: Network) -> None:
         key = keys.affinity(self.node, cidr)
-        self.value(key)
-        self.write(key, codec.encode_affinity(Affinity(self.node, cidr)))
+        stored = self.value(key)
+        self.write(key, codec.encode_affinity(Affinity(self.node, cidr), stored))
 
     def give_up(self, cidr: Network) -> None:
         """End this node's affinity to *cidr*; an empty block goes, a used one becomes nobody's."""

@@ -127,4 +127,4 @@ def _write_handle(draft: Draft, handle_id: str, kept: _Kept) -> None:
     if not counts and value is not None:
         draft.remove(key)
     elif counts and (value is None or codec.decode_handle(key, value) != counts):
-        draft.write(key, codec.encode_handle(counts))
+        draft.write(key, codec.encode_handle(counts, value))

@@ -79,6 +79,11 @@ class Cluster:
         entry = self.entries.get(key)
         return entry.revision if entry else 0
 
+    def value(self, key: str) -> bytes | None:
+        """The key's value; ``None`` if there is none."""
+        entry = self.entries.get(key)
+        return entry.value if entry else None
+
     def is_unreadable(self, prefix: str) -> bool:
         """Whether a key below *prefix*, or it itself, cannot be read."""
         return any(key.startswith(prefix) for key in self.unreadable)

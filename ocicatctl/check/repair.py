@@ -152,9 +152,11 @@ def _confirm(findings: Findings, draft: Draft, problem: Problem) -> _Outcome:
         return None
     if not draft.is_sound(cidr):
         return "the block does not say who holds some addresses"
+    key = keys.affinity(host, cidr)
+    affinity = codec.encode_affinity(Affinity(host, cidr), findings.cluster.value(key))
     change = draft.change(
         blocks=[block],
-        put={keys.affinity(host, cidr): codec.encode_affinity(Affinity(host, cidr))},
+        put={key: affinity},
         guards=[keys.node(host)],
     )
     return Action(
@@ -184,7 +186,9 @@ def _recount(findings: Findings, draft: Draft, problem: Problem) -> _Outcome:
         return "its blocks are more than one transaction takes"
     held = draft.counts(handle_id)
     if held:
-        change = draft.change(put={key: codec.encode_handle(held)}, guards=guards)
+        change = draft.change(
+            put={key: codec.encode_handle(held, cluster.value(key))}, guards=guards
+        )
         told = ", ".join(f"{n} in {cidr}" for cidr, n in held.items())
         proof = "it is only a count; the blocks say what is held and stay as they are"
         return Action(change, f"write {problem.subject} as holding {told}", proof)

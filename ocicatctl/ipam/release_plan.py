@@ -224,7 +224,7 @@ def _uncount(draft: _Draft, handle_id: str, block: Block) -> None:
         counts[block.cidr] = left
     draft.put.pop(key, None)
     if counts:
-        draft.put[key] = encode_handle(counts)
+        draft.put[key] = encode_handle(counts, entry.value)
     else:
         draft.delete.add(key)
 

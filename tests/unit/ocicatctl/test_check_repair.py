@@ -90,6 +90,21 @@ def test_a_leak_that_is_not_proven_is_left_and_said(cluster):
     )
 
 
+def test_repairs_keep_what_only_a_newer_calico_knows(cluster):
+    block = own_block(cluster)
+    affinity, counted = keys.affinity("node-1", block.cidr), keys.handle(handle(1, 0))
+    wrong = {"block": {str(block.cidr): 7}, "deleted": False, "owner": "x"}
+    stored = cluster.having(
+        **{affinity: b'{"state":"pending","since":"now"}', counted: json.dumps(wrong).encode()}
+    )
+
+    after, findings = mended(stored, a_report(cluster))
+
+    assert kinds(findings) == []
+    assert json.loads(after.values[affinity])["since"] == "now"
+    assert json.loads(after.values[counted])["owner"] == "x"
+
+
 def test_after_a_boot_what_has_no_link_goes_with_its_endpoint(cluster):
     after, findings = mended(cluster, Report(Kernel("boot-2", "1"), True, ()))
 

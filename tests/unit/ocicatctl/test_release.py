@@ -86,6 +86,17 @@ async def test_a_handle_keeps_its_other_addresses():
     assert handle == {FIRST: 1}
 
 
+async def test_a_handle_keeps_what_only_a_newer_calico_knows():
+    handle = json.dumps({"block": {str(FIRST): 2}, "deleted": False, "owner": {"kind": "VM"}})
+    values = with_leak(LEAKED, LEAKED) | {keys.handle("net.gone"): handle.encode()}
+    store = await a_store(values)
+
+    await released(store, GONE)
+
+    left = json.loads((await content(store))[keys.handle("net.gone")])
+    assert left == {"block": {str(FIRST): 1}, "deleted": False, "owner": {"kind": "VM"}}
+
+
 async def test_two_addresses_of_one_attribute_are_told_apart():
     store = await a_store(with_leak(LEAKED, LEAKED))
 
