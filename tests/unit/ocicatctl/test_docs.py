@@ -47,6 +47,7 @@ def test_every_kind_of_key_is_shown_once():
         ENDPOINT,
         keys.CLUSTER_INFORMATION,
         keys.claim("node-1"),
+        keys.borrowed("node-1", IPv4Network("10.233.88.0/29")),
     }
 
 
