@@ -38,11 +38,6 @@ class Session:
         """Whether routes are exchanged."""
         return self.info.split(" ")[0] == "Established"
 
-    @property
-    def has_no_socket(self) -> bool:
-        """Whether BIRD gave it up as it could not listen; only `configure` makes it try again."""
-        return self.info.endswith("No listening socket")
-
 
 def sessions(replies: Iterable[Reply]) -> list[Session]:
     """Read the answer to ``show protocols``, in BIRD's order, without what is no session of ours.
@@ -57,6 +52,14 @@ def sessions(replies: Iterable[Reply]) -> list[Session]:
         if reply.code == _ROW and (session := _session(reply.text)) is not None:
             found.append(session)
     return found
+
+
+def lack_socket(replies: Iterable[Reply]) -> bool:
+    """Whether BIRD gave sessions up as it could not listen; only `configure` makes it try again.
+
+    It is asked often, and of a thousand sessions: only the end of each row is looked at.
+    """
+    return any(reply.text.rstrip().endswith("No listening socket") for reply in replies)
 
 
 def _session(row: str) -> Session | None:

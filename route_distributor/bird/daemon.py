@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from bird_api.control import BirdControl
-from bird_api.protocols import SHOW_PROTOCOLS, sessions
+from bird_api.protocols import SHOW_PROTOCOLS, lack_socket
 from bird_api.reply import RECONFIGURED
 from datamodel.errors import Invalid, OcicatError, Unavailable
 from route_distributor.process import run
@@ -77,10 +77,9 @@ class Bird:
     def _lacks_socket(self) -> bool:
         try:
             with BirdControl(str(self._socket)) as control:
-                found = sessions(control.command(SHOW_PROTOCOLS))
+                return lack_socket(control.command(SHOW_PROTOCOLS))
         except OcicatError:
             return False
-        return any(session.has_no_socket for session in found)
 
     def _put_routes_back(self) -> None:
         with BirdControl(str(self._socket)) as control:
