@@ -55,11 +55,13 @@ def sessions(replies: Iterable[Reply]) -> list[Session]:
 
 
 def lack_socket(replies: Iterable[Reply]) -> bool:
-    """Whether BIRD gave sessions up as it could not listen; only `configure` makes it try again.
-
-    It is asked often, and of a thousand sessions: only the end of each row is looked at.
-    """
+    """Whether BIRD gave sessions up as it could not listen; only `configure` makes it try again."""
     return any(reply.text.rstrip().endswith("No listening socket") for reply in replies)
+
+
+def all_started(replies: Iterable[Reply]) -> bool:
+    """Whether no protocol is down: then BIRD listens wherever it shall."""
+    return not any(reply.code == _ROW and " down " in reply.text for reply in replies)
 
 
 def _session(row: str) -> Session | None:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from bird_api.control import BirdControl
-from bird_api.protocols import SHOW_PROTOCOLS, lack_socket
+from bird_api.protocols import SHOW_PROTOCOLS, all_started, lack_socket
 from bird_api.reply import RECONFIGURED
 from datamodel.errors import Invalid, OcicatError, Unavailable
 from route_distributor.process import run
@@ -23,6 +23,9 @@ class Bird:
         # In the same directory, else replacing would not be atomic. One fixed name: what a crash
         # leaves behind is overwritten, and a refused file stays for the operator to look into.
         self._draft = config.with_name(f"{config.name}.new")
+        # The BIRD that is known to listen since it was told last: to ask it of a thousand sessions
+        # again and again would be most of the work at rest.
+        self._listening: tuple[int, int] | None = None
 
     async def write(self, text: str) -> bool:
         """Make *text* BIRD's file; ``False`` if it is already. BIRD is not told.
@@ -59,6 +62,7 @@ class Bird:
             Invalid: BIRD refuses the file and goes on with the configuration that it has.
             Unavailable: BIRD does not answer, or is going down. It reads the file when it starts.
         """
+        self._listening = None
         await asyncio.to_thread(self._configure)
 
     async def lacks_socket(self) -> bool:
@@ -76,10 +80,17 @@ class Bird:
 
     def _lacks_socket(self) -> bool:
         try:
+            found = self._socket.stat()
+            process = (found.st_ino, found.st_mtime_ns)  # each BIRD makes a socket of its own
+            if process == self._listening:
+                return False
             with BirdControl(str(self._socket)) as control:
-                return lack_socket(control.command(SHOW_PROTOCOLS))
-        except OcicatError:
+                replies = control.command(SHOW_PROTOCOLS)
+        except (OcicatError, OSError):
             return False
+        if all_started(replies):
+            self._listening = process
+        return lack_socket(replies)
 
     def _put_routes_back(self) -> None:
         with BirdControl(str(self._socket)) as control:
