@@ -117,6 +117,19 @@ def test_sessions_that_bird_gave_up_over_a_port_that_was_taken_come_up_once_it_i
             eventually(lambda: one.is_established and two.is_established, seconds=20)
 
 
+def test_that_a_bird_listened_says_nothing_of_the_next_one(healed):
+    one = healed.one
+    assert not asyncio.run(one.bird.lacks_socket())
+    one.terminate()
+    with inside(one.netns):
+        other = socket.create_server(("", 179))
+
+    with closing(other):
+        one.start()
+
+        eventually(lambda: asyncio.run(one.bird.lacks_socket()))
+
+
 def test_sessions_are_not_touched_by_it(healed):
     before = healed.one.up_since
     ip("-n", healed.one.netns, "route", "flush", "proto", "bird")
